@@ -1,0 +1,49 @@
+// The arithmetic of every method, once, for scalars, SIMD registers and CUDA alike (docs/arithmetic.md).
+//
+// V is a value or a vector of values of the compute type, Mask what its comparisons give; their functions (above_zero,
+// below_zero, both, select) are found by argument type. Each operation is rounded by itself: translation units that
+// include this header are compiled without contraction of multiplications and additions.
+#pragma once
+
+#include "dtype.h"
+
+namespace negmerge {
+
+// The numbers are part of the interface: negmerge_ext/methods.py and negmerge_ext/plan.py list the same.
+enum class Method : uint8_t { negmerge = 0, uniform = 1 };
+enum class Mode : uint8_t { negate = 0, add = 1, vector = 2 };
+constexpr int kMethods = 2, kModes = 3;
+
+// The running sum starts here: -0.0 + x is x for every x, +0.0 + -0.0 is not.
+constexpr double kEmptySum = -0.0;
+
+// Add one task vector to the running sum; a zero or NaN difference leaves both sign camps.
+template <class V, class Mask>
+NEGMERGE_HD V visit(V finetuned, V base, V& sum, Mask& positive, Mask& negative) {
+  const V delta = finetuned - base;
+  sum = sum + delta;
+  positive = both(positive, above_zero(delta));
+  negative = both(negative, below_zero(delta));
+  return delta;
+}
+
+// Which elements enter the merged vector, from one bit per element that all differences are positive (negative).
+NEGMERGE_HD uint32_t kept_bits(Method method, uint32_t positive, uint32_t negative) {
+  return method == Method::uniform ? ~0u : positive | negative;
+}
+
+// The merged task vector: the mean over all models where kept, zero elsewhere.
+template <class V, class Mask>
+NEGMERGE_HD V merged_vector(V sum, V models, Mask kept) {
+  return select(kept, sum / models, V(0));
+}
+
+// What is written: the base moved along the merged vector where kept, the base's own value elsewhere.
+template <class V, class Mask>
+NEGMERGE_HD V result(Mode mode, V base, V merged, Mask kept, V scale) {
+  if (mode == Mode::vector) return merged;
+  const V step = scale * merged;
+  return select(kept, mode == Mode::negate ? base - step : base + step, base);
+}
+
+}  // namespace negmerge

@@ -1,0 +1,204 @@
+// negmerge_ext._core: addresses and sizes in, nothing of torch (negmerge_ext/native.py is the typed side).
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "cpu/dispatch.h"
+#include "cpu/run.h"
+#include "keep_bits.h"
+
+namespace py = pybind11;
+
+namespace negmerge {
+namespace {
+
+using Address = uint64_t;
+using Addresses = std::vector<Address>;
+using Codes = std::vector<int>;
+
+void require(bool holds, const char* otherwise) {
+  if (!holds) throw std::invalid_argument(otherwise);
+}
+
+Dtype dtype_of(int code) {
+  require(code >= 0 && code < kDtypes, "unknown dtype code");
+  return static_cast<Dtype>(code);
+}
+Dtype compute_of(int code) {
+  require(code == static_cast<int>(Dtype::f64) || code == static_cast<int>(Dtype::f32),
+          "compute type must be F64 or F32");
+  return static_cast<Dtype>(code);
+}
+Mode mode_of(int code) {
+  require(code >= 0 && code < kModes, "unknown mode code");
+  return static_cast<Mode>(code);
+}
+template <class T>
+T* pointer(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// Runs work() without the GIL, giving Python's signal handlers a chance through its argument. What a handler raises,
+// KeyboardInterrupt for one, is raised when the work has come to rest.
+template <class Work>
+void without_gil(Work&& work) {
+  bool finished;
+  {
+    const py::gil_scoped_release released;
+    finished = work([] {
+      const py::gil_scoped_acquire acquired;
+      return PyErr_CheckSignals() != 0;
+    });
+  }
+  if (!finished) throw py::error_already_set();
+}
+
+void merge(int method, int mode, double scale, size_t models, const std::vector<size_t>& numel, const Codes& compute,
+           const Addresses& base, const Codes& base_dtype, const Addresses& finetuned, const Codes& finetuned_dtype,
+           const Addresses& out, const Codes& out_dtype, py::array stats, const Addresses& keep,
+           const py::object& histogram, const std::vector<Addresses>& state, bool begin, bool end, int threads) {
+  const size_t count = numel.size();
+  require(method >= 0 && method < kMethods, "unknown method code");
+  require(compute.size() == count && base.size() == count && base_dtype.size() == count && out.size() == count &&
+              out_dtype.size() == count && (keep.empty() || keep.size() == count),
+          "lists differ in length");
+  require(models > 0, "at least one model is needed");
+  require(count == 0 || finetuned.size() % count == 0, "finetuned is not a whole number of models per tensor");
+  require(finetuned.size() == finetuned_dtype.size(), "finetuned and finetuned_dtype differ in length");
+  Merge job;
+  job.method = static_cast<Method>(method);
+  job.mode = mode_of(mode);
+  job.scale = scale;
+  job.models = models;
+  job.models_given = count == 0 ? 0 : finetuned.size() / count;
+  job.begin = begin;
+  job.end = end;
+  job.histogram = !histogram.is_none();
+  require(state.empty() ? begin && end && (count == 0 || job.models_given == models) : state.size() == 4,
+          "all models at once, or a state");
+  require(threads > 0, "threads must be positive");
+
+  std::vector<Dtype> dtypes(finetuned_dtype.size());
+  for (size_t i = 0; i < dtypes.size(); i++) dtypes[i] = dtype_of(finetuned_dtype[i]);
+  std::vector<Tensor> tensors(count);
+  for (size_t t = 0; t < count; t++) {
+    Tensor& tensor = tensors[t];
+    tensor.numel = numel[t];
+    tensor.compute = compute_of(compute[t]);
+    tensor.base = pointer<const void>(base[t]);
+    tensor.base_dtype = dtype_of(base_dtype[t]);
+    tensor.finetuned = reinterpret_cast<const void* const*>(finetuned.data() + t * job.models_given);
+    tensor.finetuned_dtype = dtypes.data() + t * job.models_given;
+    tensor.out = pointer<void>(out[t]);
+    tensor.out_dtype = dtype_of(out_dtype[t]);
+    tensor.keep = keep.empty() ? nullptr : pointer<uint16_t>(keep[t]);
+    bool all_given = tensor.numel == 0 || tensor.base != nullptr;
+    bool double_input = tensor.base_dtype == Dtype::f64;
+    for (size_t k = 0; k < job.models_given; k++) {
+      all_given &= tensor.numel == 0 || tensor.finetuned[k] != nullptr;
+      double_input |= tensor.finetuned_dtype[k] == Dtype::f64;
+    }
+    require(all_given, "an input address is null");
+    require(!double_input || tensor.compute == Dtype::f64, "fp64 input needs the compute type F64");
+    if (!state.empty()) {
+      for (size_t part = 0; part < 3; part++) require(state[part].size() == count, "state lists differ in length");
+      tensor.state = {pointer<void>(state[0][t]), pointer<uint16_t>(state[1][t]), pointer<uint16_t>(state[2][t]),
+                      state[3].empty() ? nullptr : pointer<uint16_t>(state[3].at(t))};
+      require(!job.histogram || tensor.state.counts != nullptr, "a histogram over several calls needs counts");
+    }
+  }
+
+  require(stats.itemsize() == sizeof(TensorStats) && static_cast<size_t>(stats.size()) == count,
+          "stats must hold one row per tensor");
+  require((stats.flags() & py::array::c_style) != 0, "stats must be contiguous");
+  int64_t* bins = nullptr;
+  if (job.histogram) {
+    require(models < 65536, "a histogram takes at most 65535 models");
+    auto array = py::cast<py::array_t<int64_t, py::array::c_style>>(histogram);
+    require(array.ptr() == histogram.ptr() && static_cast<size_t>(array.size()) == count * (models + 1),
+            "histogram must be a contiguous int64 array [tensors, models + 1]");
+    bins = array.mutable_data();
+  }
+  auto* rows = static_cast<TensorStats*>(stats.mutable_data());
+  without_gil([&](const Poll& poll) { return run_merge(job, tensors, rows, bins, threads, poll); });
+}
+
+void apply_patch(int mode, double scale, size_t numel, int compute, Address base, int base_dtype, Address out,
+                 int out_dtype, Address keep, Address values, int threads) {
+  require(mode_of(mode) != Mode::vector, "a patch is added or subtracted");
+  require(threads > 0, "threads must be positive");
+  Tensor tensor;
+  tensor.numel = numel;
+  tensor.compute = compute_of(compute);
+  tensor.base = pointer<const void>(base);
+  tensor.base_dtype = dtype_of(base_dtype);
+  tensor.out = pointer<void>(out);
+  tensor.out_dtype = dtype_of(out_dtype);
+  require(tensor.base_dtype != Dtype::f64 || tensor.compute == Dtype::f64, "fp64 input needs the compute type F64");
+  const SparseVector patch = {pointer<const uint16_t>(keep), pointer<const void>(values)};
+  without_gil([&](const Poll& poll) { return run_apply(mode_of(mode), scale, tensor, patch, threads, poll); });
+}
+
+size_t gather(size_t numel, size_t item, Address source, Address keep, Address destination) {
+  const auto* from = pointer<const char>(source);
+  const auto* bits = pointer<const uint16_t>(keep);
+  auto* to = pointer<char>(destination);
+  switch (item) {
+    case 1: return gather_kept<1>(numel, from, bits, to);
+    case 2: return gather_kept<2>(numel, from, bits, to);
+    case 4: return gather_kept<4>(numel, from, bits, to);
+    case 8: return gather_kept<8>(numel, from, bits, to);
+    default: throw std::invalid_argument("item size must be 1, 2, 4 or 8");
+  }
+}
+
+size_t scatter(size_t numel, size_t item, Address source, Address keep, Address destination) {
+  const auto* from = pointer<const char>(source);
+  const auto* bits = pointer<const uint16_t>(keep);
+  auto* to = pointer<char>(destination);
+  switch (item) {
+    case 1: return scatter_kept<1>(numel, from, bits, to);
+    case 2: return scatter_kept<2>(numel, from, bits, to);
+    case 4: return scatter_kept<4>(numel, from, bits, to);
+    case 8: return scatter_kept<8>(numel, from, bits, to);
+    default: throw std::invalid_argument("item size must be 1, 2, 4 or 8");
+  }
+}
+
+}  // namespace
+}  // namespace negmerge
+
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+  using namespace negmerge;
+  m.doc() = "Kernels on raw addresses; use negmerge_ext.native.";
+  m.attr("BLOCK") = kBlock;
+  m.def("merge", &merge);
+  m.def("apply_patch", &apply_patch);
+  m.def("gather", &gather, py::call_guard<py::gil_scoped_release>());
+  m.def("scatter", &scatter, py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "count", [](size_t numel, Address keep) { return count_kept(numel, pointer<const uint16_t>(keep)); },
+      py::call_guard<py::gil_scoped_release>());
+  m.def("instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const Kernels* kernels : available_kernels()) names.emplace_back(kernels->name);
+    return names;
+  });
+  m.def("active_instruction_set", [] { return std::string(active_kernels().name); });
+  m.def("select_instruction_set", &select_kernels);
+
+  const char* forced = std::getenv("NEGMERGE_ISA");
+  if (forced != nullptr && *forced != '\0') {
+    try {
+      select_kernels(forced);
+    } catch (const std::invalid_argument& problem) {
+      throw py::import_error("NEGMERGE_ISA: " + std::string(problem.what()));
+    }
+  }
+}

@@ -1,0 +1,26 @@
+// Whole calls on the CPU: many tensors, cut into blocks, spread over threads.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "../merge.h"
+
+namespace negmerge {
+
+using Poll = std::function<bool()>;
+
+// One row per tensor, added to. The layout is negmerge_ext/stats.py's NATIVE_STATS.
+struct TensorStats {
+  int64_t kept, non_finite;
+  double sum_squares, max_abs;
+};
+
+// `histogram` is [tensors][models + 1], added to, or null. Returns false if poll() stopped it.
+bool run_merge(const Merge& merge, const std::vector<Tensor>& tensors, TensorStats* stats, int64_t* histogram,
+               int threads, const Poll& poll);
+
+// tensor.base moved along a sparse vector into tensor.out.
+bool run_apply(Mode mode, double scale, const Tensor& tensor, const SparseVector& patch, int threads, const Poll& poll);
+
+}  // namespace negmerge

@@ -1,0 +1,104 @@
+// AVX2 and F16C registers.
+#pragma once
+
+#include <immintrin.h>
+
+#include "../dtype.h"
+
+namespace negmerge {
+namespace {
+
+struct F32 {
+  using Scalar = float;
+  using Mask = __m256;
+  static constexpr int kLanes = 8;
+  __m256 r;
+
+  F32() = default;
+  NEGMERGE_HD F32(__m256 value) : r(value) {}
+  NEGMERGE_HD explicit F32(float value) : r(_mm256_set1_ps(value)) {}
+  static NEGMERGE_HD F32 load(const float* from) { return _mm256_loadu_ps(from); }
+  NEGMERGE_HD void store(float* to) const { _mm256_storeu_ps(to, r); }
+
+  friend NEGMERGE_HD F32 operator+(F32 a, F32 b) { return _mm256_add_ps(a.r, b.r); }
+  friend NEGMERGE_HD F32 operator-(F32 a, F32 b) { return _mm256_sub_ps(a.r, b.r); }
+  friend NEGMERGE_HD F32 operator*(F32 a, F32 b) { return _mm256_mul_ps(a.r, b.r); }
+  friend NEGMERGE_HD F32 operator/(F32 a, F32 b) { return _mm256_div_ps(a.r, b.r); }
+  static NEGMERGE_HD F32 magnitude(F32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.r); }
+  static NEGMERGE_HD F32 larger(F32 a, F32 b) { return _mm256_max_ps(a.r, b.r); }
+
+  static NEGMERGE_HD Mask above(F32 a, F32 b) { return _mm256_cmp_ps(a.r, b.r, _CMP_GT_OQ); }
+  static NEGMERGE_HD Mask not_equal(F32 a, F32 b) { return _mm256_cmp_ps(a.r, b.r, _CMP_NEQ_UQ); }
+  static NEGMERGE_HD F32 select(Mask m, F32 a, F32 b) { return _mm256_blendv_ps(b.r, a.r, m); }
+  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _mm256_and_ps(a, b); }
+  static NEGMERGE_HD uint32_t mask_bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }
+  static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane));
+  }
+
+  static NEGMERGE_HD F32 load_f16(const unsigned char* from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  NEGMERGE_HD void store_f16(unsigned char* to) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(r, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static NEGMERGE_HD F32 load_bf16(const unsigned char* from) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+  NEGMERGE_HD void store_bf16(unsigned char* to) const {
+    const __m256i bits = _mm256_castps_si256(r), high = _mm256_srli_epi32(bits, 16);
+    const __m256i even = _mm256_and_si256(high, _mm256_set1_epi32(1));
+    const __m256i rounded =
+        _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff))), 16);
+    const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+    const __m256i encoded = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(not_equal(r, r)));
+    // Packing works within 128-bit halves; the permutation puts the two halves side by side.
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(encoded, encoded), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(packed));
+  }
+};
+
+struct F64 {
+  using Scalar = double;
+  using Mask = __m256d;
+  static constexpr int kLanes = 4;
+  __m256d r;
+
+  F64() = default;
+  NEGMERGE_HD F64(__m256d value) : r(value) {}
+  NEGMERGE_HD explicit F64(double value) : r(_mm256_set1_pd(value)) {}
+  static NEGMERGE_HD F64 load(const double* from) { return _mm256_loadu_pd(from); }
+  NEGMERGE_HD void store(double* to) const { _mm256_storeu_pd(to, r); }
+
+  friend NEGMERGE_HD F64 operator+(F64 a, F64 b) { return _mm256_add_pd(a.r, b.r); }
+  friend NEGMERGE_HD F64 operator-(F64 a, F64 b) { return _mm256_sub_pd(a.r, b.r); }
+  friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm256_mul_pd(a.r, b.r); }
+  friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm256_div_pd(a.r, b.r); }
+  static NEGMERGE_HD F64 magnitude(F64 a) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a.r); }
+  static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm256_max_pd(a.r, b.r); }
+
+  static NEGMERGE_HD Mask above(F64 a, F64 b) { return _mm256_cmp_pd(a.r, b.r, _CMP_GT_OQ); }
+  static NEGMERGE_HD Mask not_equal(F64 a, F64 b) { return _mm256_cmp_pd(a.r, b.r, _CMP_NEQ_UQ); }
+  static NEGMERGE_HD F64 select(Mask m, F64 a, F64 b) { return _mm256_blendv_pd(b.r, a.r, m); }
+  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _mm256_and_pd(a, b); }
+  static NEGMERGE_HD uint32_t mask_bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_pd(m)); }
+  static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
+    const __m256i lane = _mm256_setr_epi64x(1, 2, 4, 8);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi64x(bits), lane);
+    return _mm256_castsi256_pd(_mm256_cmpeq_epi64(set, lane));
+  }
+
+  static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {
+    low = _mm256_cvtps_pd(_mm256_castps256_ps128(a.r));
+    high = _mm256_cvtps_pd(_mm256_extractf128_ps(a.r, 1));
+  }
+  static NEGMERGE_HD F32 narrow(F64 low, F64 high) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low.r)), _mm256_cvtpd_ps(high.r), 1);
+  }
+};
+
+}  // namespace
+}  // namespace negmerge

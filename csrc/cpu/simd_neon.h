@@ -1,0 +1,100 @@
+// NEON registers of AArch64.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "../dtype.h"
+
+namespace negmerge {
+namespace {
+
+struct F32 {
+  using Scalar = float;
+  using Mask = uint32x4_t;
+  static constexpr int kLanes = 4;
+  float32x4_t r;
+
+  F32() = default;
+  NEGMERGE_HD F32(float32x4_t value) : r(value) {}
+  NEGMERGE_HD explicit F32(float value) : r(vdupq_n_f32(value)) {}
+  static NEGMERGE_HD F32 load(const float* from) { return vld1q_f32(from); }
+  NEGMERGE_HD void store(float* to) const { vst1q_f32(to, r); }
+
+  friend NEGMERGE_HD F32 operator+(F32 a, F32 b) { return vaddq_f32(a.r, b.r); }
+  friend NEGMERGE_HD F32 operator-(F32 a, F32 b) { return vsubq_f32(a.r, b.r); }
+  friend NEGMERGE_HD F32 operator*(F32 a, F32 b) { return vmulq_f32(a.r, b.r); }
+  friend NEGMERGE_HD F32 operator/(F32 a, F32 b) { return vdivq_f32(a.r, b.r); }
+  static NEGMERGE_HD F32 magnitude(F32 a) { return vabsq_f32(a.r); }
+  static NEGMERGE_HD F32 larger(F32 a, F32 b) { return vbslq_f32(vcgtq_f32(a.r, b.r), a.r, b.r); }
+
+  static NEGMERGE_HD Mask above(F32 a, F32 b) { return vcgtq_f32(a.r, b.r); }
+  static NEGMERGE_HD Mask not_equal(F32 a, F32 b) { return vmvnq_u32(vceqq_f32(a.r, b.r)); }
+  static NEGMERGE_HD F32 select(Mask m, F32 a, F32 b) { return vbslq_f32(m, a.r, b.r); }
+  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return vandq_u32(a, b); }
+  static NEGMERGE_HD uint32_t mask_bits(Mask m) {
+    const uint32x4_t lane = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(m, lane));
+  }
+  static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
+    const uint32x4_t lane = {1, 2, 4, 8};
+    return vtstq_u32(vdupq_n_u32(bits), lane);
+  }
+
+  static NEGMERGE_HD F32 load_f16(const unsigned char* from) {
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(from)));
+  }
+  NEGMERGE_HD void store_f16(unsigned char* to) const { vst1_u8(to, vreinterpret_u8_f16(vcvt_f16_f32(r))); }
+  static NEGMERGE_HD F32 load_bf16(const unsigned char* from) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(from)), 16));
+  }
+  NEGMERGE_HD void store_bf16(unsigned char* to) const {
+    const uint32x4_t bits = vreinterpretq_u32_f32(r), high = vshrq_n_u32(bits, 16);
+    const uint32x4_t even = vandq_u32(high, vdupq_n_u32(1));
+    const uint32x4_t rounded = vshrq_n_u32(vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff))), 16);
+    const uint32x4_t quiet = vorrq_u32(high, vdupq_n_u32(0x40));
+    vst1_u8(to, vreinterpret_u8_u16(vmovn_u32(vbslq_u32(not_equal(r, r), quiet, rounded))));
+  }
+};
+
+struct F64 {
+  using Scalar = double;
+  using Mask = uint64x2_t;
+  static constexpr int kLanes = 2;
+  float64x2_t r;
+
+  F64() = default;
+  NEGMERGE_HD F64(float64x2_t value) : r(value) {}
+  NEGMERGE_HD explicit F64(double value) : r(vdupq_n_f64(value)) {}
+  static NEGMERGE_HD F64 load(const double* from) { return vld1q_f64(from); }
+  NEGMERGE_HD void store(double* to) const { vst1q_f64(to, r); }
+
+  friend NEGMERGE_HD F64 operator+(F64 a, F64 b) { return vaddq_f64(a.r, b.r); }
+  friend NEGMERGE_HD F64 operator-(F64 a, F64 b) { return vsubq_f64(a.r, b.r); }
+  friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return vmulq_f64(a.r, b.r); }
+  friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return vdivq_f64(a.r, b.r); }
+  static NEGMERGE_HD F64 magnitude(F64 a) { return vabsq_f64(a.r); }
+  static NEGMERGE_HD F64 larger(F64 a, F64 b) { return vbslq_f64(vcgtq_f64(a.r, b.r), a.r, b.r); }
+
+  static NEGMERGE_HD Mask above(F64 a, F64 b) { return vcgtq_f64(a.r, b.r); }
+  static NEGMERGE_HD Mask not_equal(F64 a, F64 b) {
+    return vreinterpretq_u64_u32(vmvnq_u32(vreinterpretq_u32_u64(vceqq_f64(a.r, b.r))));
+  }
+  static NEGMERGE_HD F64 select(Mask m, F64 a, F64 b) { return vbslq_f64(m, a.r, b.r); }
+  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return vandq_u64(a, b); }
+  static NEGMERGE_HD uint32_t mask_bits(Mask m) {
+    return static_cast<uint32_t>((vgetq_lane_u64(m, 0) & 1) | (vgetq_lane_u64(m, 1) & 2));
+  }
+  static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
+    const uint64x2_t lane = {1, 2};
+    return vtstq_u64(vdupq_n_u64(bits), lane);
+  }
+
+  static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {
+    low = vcvt_f64_f32(vget_low_f32(a.r));
+    high = vcvt_high_f64_f32(a.r);
+  }
+  static NEGMERGE_HD F32 narrow(F64 low, F64 high) { return vcvt_high_f32_f64(vcvt_f32_f64(low.r), high.r); }
+};
+
+}  // namespace
+}  // namespace negmerge

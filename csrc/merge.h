@@ -1,0 +1,65 @@
+// The merge of one tensor as kernels see it: addresses, sizes, and blocks of a fixed number of elements.
+#pragma once
+
+#include <cstddef>
+
+#include "arithmetic.h"
+
+namespace negmerge {
+
+// Statistics are summed per block, blocks in order, so that no cut at a multiple of it changes a bit.
+constexpr size_t kBlock = 16384;
+// Elements that are handled together: a keep mask is 16 bits, norms are summed in 16 lanes.
+constexpr size_t kPack = 16;
+
+// Sums and sign masks of a merge whose models come in several calls; null addresses keep them inside the kernel.
+struct State {
+  void* sum = nullptr;           // [numel] of the compute type
+  uint16_t* positive = nullptr;  // [packs] bit l: element l of the pack has seen positive differences only
+  uint16_t* negative = nullptr;
+  uint16_t* counts = nullptr;  // [2 * numel] positive, then negative differences; only for histograms
+};
+
+struct Tensor {
+  size_t numel = 0;
+  Dtype compute = Dtype::f32;  // f32 or f64
+  const void* base = nullptr;
+  Dtype base_dtype = Dtype::f32;
+  const void* const* finetuned = nullptr;
+  const Dtype* finetuned_dtype = nullptr;
+  void* out = nullptr;  // null: statistics only
+  Dtype out_dtype = Dtype::f32;
+  uint16_t* keep = nullptr;  // [packs] or null
+  State state;
+};
+
+struct Merge {
+  Method method = Method::negmerge;
+  Mode mode = Mode::negate;
+  double scale = 1;
+  size_t models = 0;        // N
+  size_t models_given = 0;  // of this call
+  bool begin = true, end = true;
+  bool histogram = false;
+};
+
+struct BlockStats {
+  int64_t kept = 0, non_finite = 0;
+  double sum_squares = 0, max_abs = 0;
+};
+
+// A merged vector in sparse form, applied to elements that begin at a pack boundary.
+struct SparseVector {
+  const uint16_t* keep;
+  const void* values;  // of the compute type, kept elements only
+};
+
+// What an instruction set offers. `histogram` is [models + 1] or null.
+struct Kernels {
+  const char* name;
+  void (*merge_block)(const Merge&, const Tensor&, size_t begin, size_t end, BlockStats*, int64_t* histogram);
+  // tensor.base and tensor.out as in a merge; values of the block begin at patch.values.
+  void (*apply_block)(Mode, double scale, const Tensor&, const SparseVector& patch, size_t begin, size_t end);
+};
+
+}  // namespace negmerge
