@@ -1,0 +1,149 @@
+"""Every exception the package raises on purpose.
+
+Bad input gets one error that names the file, the tensor and the remedy. Preflight checks collect all
+problems first; :func:`raise_problems` then raises them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class NegmergeError(Exception):
+    """Root of the package's exceptions.
+
+    Parameters
+    ----------
+    message: what is wrong, without a trailing full stop.
+    path: the file or folder concerned (or a label such as ``finetuned[3]``).
+    tensor: the tensor concerned.
+    remedy: what the user can do about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: object = None,
+        tensor: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        where = [] if path is None else [str(path)]
+        if tensor is not None:
+            where.append(f"tensor '{tensor}'")
+        text = ": ".join([*where, message])
+        super().__init__(text if remedy is None else f"{text}. {remedy}")
+        self.path = None if path is None else str(path)  # after super(): ImportError has a path of its own
+        self.tensor = tensor
+        self.remedy = remedy
+        self.problems: tuple[NegmergeError, ...] = ()
+
+
+class InputError(NegmergeError, ValueError):
+    """What was given to the call cannot be merged."""
+
+
+class OptionError(InputError):
+    """An option's value is outside what it accepts (scale, mode, method, dtype, threads, …)."""
+
+
+class PoolError(InputError):
+    """``finetuned`` is not a sequence of at least one checkpoint."""
+
+
+class PatternError(InputError):
+    """An include or exclude pattern matches no tensor of the base."""
+
+
+class NothingToMergeError(InputError):
+    """No tensor of the base is left to merge."""
+
+
+class MissingTensorError(InputError):
+    """A tensor of the base is absent from a fine-tuned checkpoint or from ``out``."""
+
+
+class UnexpectedTensorError(InputError):
+    """A fine-tuned checkpoint or ``out`` has a tensor that the base has not."""
+
+
+class ShapeMismatchError(InputError):
+    """A tensor's shape differs from the base's."""
+
+
+class DtypeError(InputError):
+    """A dtype is not supported, or does not fit the other checkpoints' dtype."""
+
+
+class UnsupportedTensorError(InputError):
+    """A tensor has no plain strided memory (meta, sparse, quantised, nested, …) or a wrong type."""
+
+
+class DeviceError(InputError):
+    """Tensors lie on a device this build cannot merge on, or on different devices."""
+
+
+class TiedTensorError(InputError):
+    """Tensors that share memory in the base differ in a fine-tuned checkpoint."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint file or folder cannot be read, is malformed, or is not of a known format."""
+
+
+class PreflightError(InputError):
+    """Several problems of different kinds; ``problems`` holds each as its own exception."""
+
+
+class PatchMismatchError(InputError):
+    """The model is not the one that a patch was made from."""
+
+
+class OutputExistsError(NegmergeError, FileExistsError):
+    """The output exists and overwriting was not asked for, or would lose files of somebody else."""
+
+
+class DiskSpaceError(NegmergeError, OSError):
+    """The output does not fit on the disk."""
+
+
+class OutputError(NegmergeError, OSError):
+    """The output cannot be written."""
+
+
+class MemoryBudgetError(InputError):
+    """``max_memory`` is below what the merge needs."""
+
+
+class SourceChangedError(NegmergeError, OSError):
+    """An input file changed, shrank or vanished while it was being merged."""
+
+
+class ResumeError(NegmergeError):
+    """An unfinished output cannot be continued by this merge."""
+
+
+class VerificationError(NegmergeError):
+    """What was read back from the output differs from what was computed."""
+
+
+class NativeModuleError(NegmergeError, ImportError):
+    """The compiled module is missing or cannot run here."""
+
+
+def raise_problems(problems: Sequence[NegmergeError]) -> None:
+    """Raise what a preflight check found; return if it found nothing.
+
+    One problem is raised as it is. Several of one kind are raised as that kind, otherwise as
+    :class:`PreflightError`; in both cases the message lists all of them and ``problems`` holds them.
+    """
+    if not problems:
+        return
+    if len(problems) == 1:
+        raise problems[0]
+    kinds = {type(problem) for problem in problems}
+    kind = kinds.pop() if len(kinds) == 1 else PreflightError
+    listing = "\n".join(f"  - {problem}" for problem in problems)
+    together = kind(f"{len(problems)} problems found before anything was written:\n{listing}")
+    together.problems = tuple(problems)
+    raise together

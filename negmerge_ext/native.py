@@ -1,0 +1,158 @@
+"""The compiled module, typed. ``docs/architecture.md`` describes the interface."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import NativeModuleError, OptionError
+
+try:
+    from . import _core
+except ImportError as problem:
+    raise NativeModuleError(
+        f"the compiled module cannot be loaded: {problem}",
+        remedy="Install the package (pip install . in its folder) with the Python that runs it",
+    ) from problem
+
+#: Elements of the blocks that statistics are summed in; a tensor may be cut at its multiples.
+BLOCK: int = _core.BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Addresses, per tensor, of the running sum and sign masks of an unfinished merge."""
+
+    sum: Sequence[int]
+    positive: Sequence[int]
+    negative: Sequence[int]
+    counts: Sequence[int] = ()
+
+
+def merge(
+    *,
+    method: int,
+    mode: int,
+    scale: float,
+    models: int,
+    numel: Sequence[int],
+    compute: Sequence[int],
+    base: Sequence[int],
+    base_dtype: Sequence[int],
+    finetuned: Sequence[int],
+    finetuned_dtype: Sequence[int],
+    out: Sequence[int],
+    out_dtype: Sequence[int],
+    stats: np.ndarray,
+    keep: Sequence[int] | None = None,
+    histogram: np.ndarray | None = None,
+    state: State | None = None,
+    begin: bool = True,
+    end: bool = True,
+    threads: int = 0,
+) -> None:
+    """Merge a batch of tensors given by address; see ``docs/architecture.md``."""
+    _core.merge(
+        method,
+        mode,
+        scale,
+        models,
+        numel,
+        compute,
+        base,
+        base_dtype,
+        finetuned,
+        finetuned_dtype,
+        out,
+        out_dtype,
+        stats,
+        keep or (),
+        histogram,
+        () if state is None else (state.sum, state.positive, state.negative, state.counts),
+        begin,
+        end,
+        threads or default_threads(),
+    )
+
+
+def compress(numel: int, compute: int, dense: int, keep: int, values: int) -> int:
+    """Pack the C elements of ``dense`` whose keep bit is set into ``values``; return their number."""
+    return _core.gather(numel, 8 if compute == 0 else 4, dense, keep, values)
+
+
+def apply_patch(
+    *,
+    mode: int,
+    scale: float,
+    numel: int,
+    compute: int,
+    base: int,
+    base_dtype: int,
+    out: int,
+    out_dtype: int,
+    keep: int,
+    values: int,
+    threads: int = 0,
+) -> None:
+    """Write base ∓ scale · value where the keep bit is set, the base's own value elsewhere."""
+    _core.apply_patch(
+        mode,
+        scale,
+        numel,
+        compute,
+        base,
+        base_dtype,
+        out,
+        out_dtype,
+        keep,
+        values,
+        threads or default_threads(),
+    )
+
+
+def gather(numel: int, itemsize: int, source: int, keep: int, destination: int) -> int:
+    """Pack the raw elements of ``source`` under the keep bits; return their number."""
+    return _core.gather(numel, itemsize, source, keep, destination)
+
+
+def scatter(numel: int, itemsize: int, source: int, keep: int, destination: int) -> int:
+    """Put packed raw elements back under the keep bits of ``destination``; return their number."""
+    return _core.scatter(numel, itemsize, source, keep, destination)
+
+
+def count(numel: int, keep: int) -> int:
+    """Number of keep bits set."""
+    return _core.count(numel, keep)
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Instruction sets compiled in that this CPU can run, slowest first."""
+    return tuple(_core.instruction_sets())
+
+
+def active_instruction_set() -> str:
+    """The instruction set in use."""
+    return _core.active_instruction_set()
+
+
+def select_instruction_set(name: str) -> None:
+    """Use ``name`` from now on, in the whole process; :class:`OptionError` if it cannot run here."""
+    if name not in instruction_sets():
+        raise OptionError(
+            f"instruction set {name!r} cannot be used here",
+            remedy=f"Use one of {', '.join(instruction_sets())}",
+        )
+    _core.select_instruction_set(name)
+
+
+def default_threads() -> int:
+    """Threads a merge uses unless told: torch's number if torch is loaded, else what the process may use."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
