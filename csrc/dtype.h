@@ -1,6 +1,7 @@
 // Element types and their scalar conversions, for host and device.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -16,7 +17,7 @@ namespace negmerge {
 enum class Dtype : uint8_t { f64 = 0, f32 = 1, f16 = 2, bf16 = 3, e4m3 = 4, e5m2 = 5 };
 constexpr int kDtypes = 6;
 
-NEGMERGE_HD int item_size(Dtype dtype) {
+constexpr NEGMERGE_HD size_t item_size(Dtype dtype) {
   switch (dtype) {
     case Dtype::f64: return 8;
     case Dtype::f32: return 4;

@@ -13,10 +13,10 @@ from .errors import NativeModuleError, OptionError
 try:
     from . import _core
 except ImportError as problem:
-    raise NativeModuleError(
-        f"the compiled module cannot be loaded: {problem}",
-        remedy="Install the package (pip install . in its folder) with the Python that runs it",
-    ) from problem
+    remedy = "Install the package (pip install . in its folder) with the Python that runs it"
+    if str(problem).startswith("NEGMERGE_ISA"):
+        remedy = "Unset the environment variable to let the CPU decide"
+    raise NativeModuleError(f"the compiled module cannot be loaded: {problem}", remedy=remedy) from problem
 
 #: Elements of the blocks that statistics are summed in; a tensor may be cut at its multiples.
 BLOCK: int = _core.BLOCK

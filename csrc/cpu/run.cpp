@@ -58,7 +58,7 @@ bool run_apply(Mode mode, double scale, const Tensor& tensor, const SparseVector
     const size_t begin = block * kBlock, elements = std::min(kBlock, tensor.numel - begin);
     values_before[block + 1] = values_before[block] + count_kept(elements, patch.keep + begin / kPack);
   }
-  const size_t value_size = static_cast<size_t>(item_size(tensor.compute));
+  const size_t value_size = item_size(tensor.compute);
   const Kernels& kernels = active_kernels();
   const auto work = [&](size_t block) {
     const SparseVector part = {patch.keep, static_cast<const char*>(patch.values) + values_before[block] * value_size};
