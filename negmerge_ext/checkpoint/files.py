@@ -1,0 +1,237 @@
+"""Reading byte ranges of more files than may be open at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import CheckpointError
+from .base import SourceFile
+from .strided import gather_elements, source_changed
+
+#: O_NONBLOCK: opening a FIFO must not wait for a writer. Regular files ignore it.
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+#: More open files than this gain nothing.
+_MOST_OPEN = 1024
+
+
+def identify(path: str | os.PathLike[str]) -> SourceFile:
+    """The regular file at ``path`` (symlinks followed) as it is now.
+
+    Raises :class:`~negmerge_ext.errors.CheckpointError` for anything that cannot be opened and read as one.
+    """
+    with open_source(path) as (_, file):
+        return file
+
+
+@contextmanager
+def open_source(path: str | os.PathLike[str]) -> Iterator[tuple[int, SourceFile]]:
+    """Open a regular file for reading; gives its descriptor and its identity, taken from that descriptor.
+
+    Raises :class:`~negmerge_ext.errors.CheckpointError` as :func:`identify` does.
+    """
+    path = Path(path)
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except (OSError, ValueError) as problem:
+        raise _cannot_open(path, problem) from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise CheckpointError("is a folder, a file is needed here", path=path)
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError("is not a regular file", path=path, remedy="Give a file on disk")
+        yield descriptor, _identity(path, status)
+    finally:
+        os.close(descriptor)
+
+
+def read_exactly(descriptor: int, file: SourceFile, offset: int, buffer: memoryview) -> None:
+    """Fill ``buffer`` with the bytes of ``file`` from ``offset`` on.
+
+    Raises :class:`~negmerge_ext.errors.SourceChangedError` if the file ends before the buffer is full and
+    :class:`~negmerge_ext.errors.CheckpointError` if the system reports a read error.
+    """
+    rest = buffer.cast("B")
+    while rest:
+        try:
+            # One call reads at most about 2 GiB, and network file systems may return less than asked for.
+            count = os.preadv(descriptor, [rest], offset)
+        except OSError as problem:
+            raise CheckpointError(
+                f"cannot be read at byte {offset}: {problem.strerror}", path=file.path
+            ) from problem
+        if count == 0:
+            raise source_changed(file, f"ends at byte {offset}; it had {file.size} bytes when it was opened")
+        rest, offset = rest[count:], offset + count
+
+
+class FileReader:
+    """Reads from any number of files through a bounded number of descriptors; safe to share by threads.
+
+    The descriptors used last stay open; one in use is never closed. Whenever a file is opened, its size,
+    modification time and inode must be those of its :class:`SourceFile`.
+
+    Parameters
+    ----------
+    max_open: descriptors held at most. ``None``: half of what the process may open, so that the rest of
+        the program and other readers have room.
+    """
+
+    def __init__(self, max_open: int | None = None) -> None:
+        self._max_open = max(1, _default_max_open() if max_open is None else max_open)
+        self._handles: OrderedDict[SourceFile, _Handle] = OrderedDict()
+        self._open = 0  # descriptors held or about to be opened
+        self._free = threading.Condition()
+
+    def __enter__(self) -> FileReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor. No read may be under way."""
+        with self._free:
+            while self._handles:
+                self._drop(next(iter(self._handles)))
+
+    def read_into(self, file: SourceFile, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` (writable, contiguous) with the bytes of ``file`` from ``offset`` on.
+
+        Raises :class:`~negmerge_ext.errors.SourceChangedError` if the file is not what it was or ends too
+        early, :class:`~negmerge_ext.errors.CheckpointError` if it cannot be opened or read.
+        """
+        with self._descriptor(file) as descriptor:
+            read_exactly(descriptor, file, offset, buffer)
+
+    def read_elements(
+        self,
+        file: SourceFile,
+        offset: int,
+        strides: Sequence[int],
+        shape: Sequence[int],
+        itemsize: int,
+        begin: int,
+        end: int,
+        buffer: memoryview,
+    ) -> None:
+        """Gather the elements [begin, end) of a strided tensor, counted in row-major order, into ``buffer``.
+
+        offset: absolute byte of element 0. strides, begin, end: in elements of ``itemsize`` bytes, strides
+        not negative. buffer: ``(end - begin) * itemsize`` bytes. Raises as :meth:`read_into` does.
+        """
+        with self._descriptor(file) as descriptor:
+            gather_elements(descriptor, file, offset, strides, shape, itemsize, begin, end, buffer)
+
+    @contextmanager
+    def _descriptor(self, file: SourceFile) -> Iterator[int]:
+        handle = self._acquire(file)
+        try:
+            yield handle.descriptor
+        finally:
+            with self._free:
+                handle.users -= 1
+                self._free.notify()
+
+    def _acquire(self, file: SourceFile) -> _Handle:
+        while True:
+            with self._free:
+                handle = self._handles.get(file)
+                if handle is not None:
+                    self._handles.move_to_end(file)
+                    handle.users += 1
+                    return handle
+                if self._open >= self._max_open and not self._drop_idle():
+                    self._free.wait()
+                    continue
+                self._open += 1
+            try:
+                descriptor = _reopen(file)  # outside the lock: it can take long on network file systems
+            except _TooManyOpenError as problem:
+                with self._free:
+                    self._open -= 1
+                    if self._open == 0:
+                        raise _cannot_open(file.path, problem.__cause__) from problem
+                    self._max_open = self._open
+                continue
+            except BaseException:
+                with self._free:
+                    self._open -= 1
+                    self._free.notify()
+                raise
+            with self._free:
+                if file in self._handles:  # another thread was faster
+                    os.close(descriptor)
+                    self._open -= 1
+                    self._free.notify()
+                    continue
+                handle = self._handles[file] = _Handle(descriptor, users=1)
+                return handle
+
+    def _drop_idle(self) -> bool:
+        idle = next((file for file, handle in self._handles.items() if not handle.users), None)
+        if idle is not None:
+            self._drop(idle)
+        return idle is not None
+
+    def _drop(self, file: SourceFile) -> None:
+        os.close(self._handles.pop(file).descriptor)
+        self._open -= 1
+
+
+@dataclass(slots=True)
+class _Handle:
+    descriptor: int
+    users: int
+
+
+class _TooManyOpenError(Exception):
+    """The process or the system has no descriptor left; its cause is the system's error."""
+
+
+def _reopen(file: SourceFile) -> int:
+    try:
+        descriptor = os.open(file.path, _OPEN_FLAGS)
+    except OSError as problem:
+        if problem.errno in (errno.EMFILE, errno.ENFILE):
+            raise _TooManyOpenError from problem
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise source_changed(file, "is gone") from problem
+        raise _cannot_open(file.path, problem) from problem
+    if _identity(file.path, os.fstat(descriptor)) != file:
+        os.close(descriptor)
+        raise source_changed(file, "is not the file it was when its header was read")
+    return descriptor
+
+
+def _identity(path: Path, status: os.stat_result) -> SourceFile:
+    return SourceFile(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+
+
+def _default_max_open() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_OPEN if soft == resource.RLIM_INFINITY else min(soft // 2, _MOST_OPEN)
+
+
+def _cannot_open(path: Path, problem: BaseException | None) -> CheckpointError:
+    if isinstance(problem, FileNotFoundError):
+        if path.is_symlink():
+            return CheckpointError("is a symbolic link to something that does not exist", path=path)
+        return CheckpointError("does not exist", path=path)
+    if isinstance(problem, PermissionError):
+        return CheckpointError("may not be read", path=path, remedy="Check its permissions")
+    reason = problem.strerror if isinstance(problem, OSError) else problem
+    return CheckpointError(f"cannot be opened: {reason}", path=path)
