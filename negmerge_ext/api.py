@@ -1,0 +1,249 @@
+"""``merge()`` and ``inspect()``: from what the user gives to sources, a plan, an engine and an output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from .engine import stream
+from .engine.memory import PACKING_BYTES, merge_in_memory
+from .errors import DeviceError, OptionError
+from .inputs import PATH_TYPES, as_pool, labels_of, open_model, open_pool, parse_settings
+from .plan import Options, Plan, make_plan
+from .state_dict import StateDictSource
+from .stats import MergeReport
+from .targets import given_target, new_target
+from .ties import check_ties
+
+if TYPE_CHECKING:
+    from .inputs import Model, PathName, StateDict
+
+OutT = TypeVar("OutT", bound="StateDict")
+
+
+@overload
+def merge(
+    base: Model,
+    finetuned: Sequence[Model],
+    *,
+    out: None = None,
+    method: str = ...,
+    scale: float = ...,
+    mode: str = ...,
+    include: str | Sequence[str] | None = ...,
+    exclude: str | Sequence[str] | None = ...,
+    out_dtype: object = ...,
+    max_memory: int | str | None = ...,
+    threads: int | None = ...,
+    device: object = ...,
+    progress: bool = ...,
+    overwrite: bool = ...,
+    verify: bool = ...,
+    resume: bool = ...,
+) -> dict[str, Any]: ...
+@overload
+def merge(
+    base: Model,
+    finetuned: Sequence[Model],
+    *,
+    out: PathName,
+    method: str = ...,
+    scale: float = ...,
+    mode: str = ...,
+    include: str | Sequence[str] | None = ...,
+    exclude: str | Sequence[str] | None = ...,
+    out_dtype: object = ...,
+    max_memory: int | str | None = ...,
+    threads: int | None = ...,
+    device: object = ...,
+    progress: bool = ...,
+    overwrite: bool = ...,
+    verify: bool = ...,
+    resume: bool = ...,
+) -> MergeReport: ...
+@overload
+def merge(
+    base: Model,
+    finetuned: Sequence[Model],
+    *,
+    out: OutT,
+    method: str = ...,
+    scale: float = ...,
+    mode: str = ...,
+    include: str | Sequence[str] | None = ...,
+    exclude: str | Sequence[str] | None = ...,
+    out_dtype: object = ...,
+    max_memory: int | str | None = ...,
+    threads: int | None = ...,
+    device: object = ...,
+    progress: bool = ...,
+    overwrite: bool = ...,
+    verify: bool = ...,
+    resume: bool = ...,
+) -> OutT: ...
+def merge(
+    base: Model,
+    finetuned: Sequence[Model],
+    *,
+    out: StateDict | PathName | None = None,
+    method: str = "negmerge",
+    scale: float = 1.0,
+    mode: str = "negate",
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    out_dtype: object = None,
+    max_memory: int | str | None = None,
+    threads: int | None = None,
+    device: object = None,
+    progress: bool = False,
+    overwrite: bool = False,
+    verify: bool = False,
+    resume: bool = False,
+) -> StateDict | MergeReport:
+    """Merge a base checkpoint with N fine-tuned ones in one pass.
+
+    With θ₀ an element of the base and θ_k of the k-th fine-tuned checkpoint, δ_k = θ_k − θ₀. Where all δ_k
+    have the same sign, τ is their mean; everywhere else it is 0. The result is θ₀ − scale · τ
+    (``mode="negate"``: unlearning), θ₀ + scale · τ (``"add"``) or τ itself (``"vector"``). Computed in
+    fp64 if an input is fp64, else in fp32, and rounded once; bit-identical whatever the threads, the memory
+    budget, the instruction set and the place of inputs and output. Source: Kim et al., NegMerge:
+    Sign-Consensual Weight Merging for Machine Unlearning, ICML 2025.
+
+    Parameters
+    ----------
+    base
+        A state dict (torch tensors, numpy arrays or both), an ``nn.Module``, or the path of a checkpoint: a
+        ``.safetensors`` file, a Hugging Face folder, a ``torch.save`` file of a state dict.
+    finetuned
+        A sequence of N ≥ 1 of the same, in any mix. Names and shapes must be the base's; dtypes may differ
+        (fp64, fp32, fp16, bf16, fp8 e4m3fn and e5m2).
+    out
+        ``None`` returns a new state dict like the base: its order, layouts, ties, torch or numpy as there,
+        without gradients. A state dict or module is written into and returned; ``out=base`` merges in
+        place. A path streams to files in bounded memory; a Hugging Face folder keeps its sharding.
+    method
+        A name out of :func:`negmerge_ext.methods`; ``"uniform"`` takes the mean everywhere.
+    scale
+        The coefficient, finite; not used by ``mode="vector"``.
+    mode
+        ``"negate"``, ``"add"`` or ``"vector"``.
+    include, exclude
+        Glob patterns on whole tensor names. What is left out, and every integer or boolean tensor, is
+        copied from the base. By default the running statistics of BatchNorm are left out: they are averages
+        of activations, not weights, and extrapolating them can turn a variance negative; ``exclude=()``
+        merges them too.
+    out_dtype
+        Dtype of the merged tensors, by name or as a torch or numpy dtype; default: each tensor's in the base.
+    max_memory
+        Bytes, or text such as ``"256MiB"``: what the merge may allocate for its buffers. State dicts that
+        are given or returned do not count, nor, where they meet files, row-major copies of those of their
+        tensors that are stored otherwise.
+    threads
+        Number of CPU threads; default: ``torch.get_num_threads()`` if torch is imported, else the CPUs that
+        the process may use.
+    device
+        ``None`` or ``"cpu"``.
+    progress
+        Show a bar while files are read or written, if standard error is a terminal.
+    overwrite
+        Replace what lies at the path ``out``.
+    verify
+        Read the written files back and compare them.
+    resume
+        Continue what an interrupted merge left at the path ``out``.
+
+    Returns
+    -------
+    A state dict, or for a path a :class:`~negmerge_ext.MergeReport` with the statistics of every tensor.
+
+    Raises
+    ------
+    Subclasses of :class:`~negmerge_ext.errors.NegmergeError` that name checkpoint, tensor and remedy. All
+    problems of the inputs and of ``out`` are found, and raised together, before anything is written.
+    Interrupted by a signal, ``out`` in memory is unfinished; files at the path ``out`` stay as they were.
+
+    Example
+    -------
+    >>> import torch, negmerge_ext
+    >>> base = {"weight": torch.tensor([1.0, 1.0, 1.0])}
+    >>> pool = [{"weight": torch.tensor([2.0, 2.0, 1.0])}, {"weight": torch.tensor([4.0, 0.0, 5.0])}]
+    >>> negmerge_ext.merge(base, pool, scale=0.5)
+    {'weight': tensor([0., 1., 1.])}
+    """
+    options = Options.parse(
+        method=method, scale=scale, mode=mode, include=include, exclude=exclude, out_dtype=out_dtype
+    )
+    settings = parse_settings(max_memory, threads, progress)
+    _check_device(device)
+    models = as_pool(finetuned)
+    if isinstance(out, PATH_TYPES):
+        source = open_model(base, "base")
+        return stream.merge_to_path(
+            make_plan(source, open_pool(models), options),
+            source,
+            Path(out),
+            settings,
+            inputs=labels_of(base, models),
+            overwrite=overwrite,
+            verify=verify,
+            resume=resume,
+        )
+    for option, given in (("overwrite", overwrite), ("verify", verify), ("resume", resume)):
+        if given:
+            raise OptionError(f"{option} needs files to write", remedy="Give a path as out")
+    return _merge_into_memory(base, models, out, options, settings)
+
+
+def inspect(
+    base: Model,
+    finetuned: Sequence[Model],
+    *,
+    method: str = "negmerge",
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    max_memory: int | str | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> MergeReport:
+    """Statistics of the merged vector, and how far the fine-tuned checkpoints agree; nothing is written.
+
+    Takes what :func:`merge` takes, and raises what it raises. Each
+    :class:`~negmerge_ext.TensorStats` of the report has the histogram ``agreement`` as well.
+    """
+    options = Options.parse(method=method, include=include, exclude=exclude)
+    settings = parse_settings(max_memory, threads, progress)
+    models = as_pool(finetuned)
+    return stream.inspect(make_plan(open_model(base, "base"), open_pool(models), options), settings)
+
+
+def _merge_into_memory(
+    base: Model, models: list[Model], out: StateDict | None, options: Options, settings: stream.Settings
+) -> StateDict:
+    source = open_model(base, "base")
+    plan: Plan[Any] = make_plan(source, open_pool(models), options)
+    if out is None:
+        target = new_target(plan, source if isinstance(source, StateDictSource) else None)
+    else:
+        target = given_target(plan, out)
+    check_ties(plan, target.tied, labels_of(base, models))
+    try:
+        if any(isinstance(model, PATH_TYPES) for model in [base, *models]):
+            with target.row_major_addresses() as addresses:
+                stream.merge_into_memory(plan, addresses, settings)
+        else:
+            packing = settings.max_memory or PACKING_BYTES
+            merge_in_memory(plan, target, threads=settings.threads or 0, packing_bytes=packing)
+    finally:
+        if out is not None:
+            target.mark_written()
+    result: StateDict = target.result
+    return result
+
+
+def _check_device(device: object) -> None:
+    if device is not None and str(device) not in ("cpu", "cpu:0"):
+        raise DeviceError(
+            f"device {str(device)!r} was asked for, and this build merges on the CPU",
+            remedy="Leave device out, and give CUDA tensors as .cpu() copies",
+        )

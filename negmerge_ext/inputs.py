@@ -1,0 +1,95 @@
+"""What a user may give: models, a pool of them, memory and threads, checked and opened."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .checkpoint import Checkpoint, open_checkpoint
+from .engine.stream import Settings
+from .errors import OptionError, PoolError
+from .progress import Progress
+from .sizes import parse_bytes
+from .state_dict import StateDictSource, is_module
+
+if TYPE_CHECKING:
+    import torch
+
+    StateDict: TypeAlias = Mapping[str, Any] | torch.nn.Module
+    PathName: TypeAlias = str | os.PathLike[str]
+    Model: TypeAlias = StateDict | PathName
+
+ModelSource: TypeAlias = Checkpoint | StateDictSource
+
+#: Types that stand for a path.
+PATH_TYPES = (str, os.PathLike)
+
+
+def open_model(model: Model, label: str) -> ModelSource:
+    """The source of a state dict, a module or a path; ``label`` names the former two in errors."""
+    if isinstance(model, PATH_TYPES):
+        return open_checkpoint(model)
+    return StateDictSource(model, label)
+
+
+def open_pool(models: Sequence[Model]) -> Iterable[ModelSource]:
+    """The sources of fine-tuned models, opened as they are asked for."""
+    # A map goes on after an element that raised, and keeps at most one checkpoint's metadata alive.
+    return map(open_model, models, (f"finetuned[{k}]" for k in range(len(models))))
+
+
+def label_of(model: Model, label: str) -> str:
+    """How errors and provenance call a model: its path, else ``label``."""
+    return os.fspath(model) if isinstance(model, PATH_TYPES) else label
+
+
+def labels_of(base: Model, models: Sequence[Model]) -> list[str]:
+    """:func:`label_of` the base and each fine-tuned model."""
+    return [label_of(base, "base"), *(label_of(model, f"finetuned[{k}]") for k, model in enumerate(models))]
+
+
+def as_pool(finetuned: Iterable[Model]) -> list[Model]:
+    """``finetuned`` as a list; :class:`PoolError` unless it is a sequence of at least one model."""
+    if isinstance(finetuned, (*PATH_TYPES, Mapping)) or is_module(finetuned):
+        raise PoolError(
+            "finetuned is one checkpoint, not a sequence of them", remedy="Give a list: finetuned=[model]"
+        )
+    if isinstance(finetuned, Set):
+        raise PoolError(
+            "finetuned is a set, and sums of floating-point numbers depend on their order",
+            remedy="Give a list",
+        )
+    try:
+        models = list(finetuned)
+    except TypeError:
+        raise PoolError(
+            f"finetuned is a {type(finetuned).__qualname__}, not a sequence of checkpoints",
+            remedy="Give a list of state dicts, modules or paths",
+        ) from None
+    if not models:
+        raise PoolError("finetuned is empty", remedy="Give at least one fine-tuned checkpoint")
+    return models
+
+
+def parse_settings(max_memory: int | str | None, threads: int | None, progress: bool | Progress) -> Settings:
+    """How to run; :class:`OptionError` for a budget or a number of threads that makes no sense."""
+    return Settings(
+        max_memory=None if max_memory is None else parse_bytes(max_memory),
+        threads=parse_threads(threads),
+        progress=progress,
+    )
+
+
+def parse_threads(threads: int | None) -> int | None:
+    """``threads`` if it is ``None`` or a positive integer, else :class:`OptionError`."""
+    if threads is None:
+        return None
+    try:
+        number = operator.index(threads)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(threads, bool):
+        raise OptionError(f"threads must be a positive integer, not {threads!r}")
+    return number

@@ -1,0 +1,48 @@
+"""``torch.ops.negmerge.merge``: the merge of one tensor as a torch operator.
+
+It works on CPU tensors, under ``torch.compile`` and ``torch.export``. There is no gradient formula: the
+merged vector is a mean under a sign condition and merging is the end of training, so going backward
+through it raises an error.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+@torch.library.custom_op("negmerge::merge", mutates_args=(), device_types="cpu")
+def merge(
+    base: torch.Tensor,
+    finetuned: list[torch.Tensor],
+    scale: float = 1.0,
+    mode: str = "negate",
+    method: str = "negmerge",
+) -> torch.Tensor:
+    """Merge one tensor with its N ≥ 1 fine-tuned versions (equal shapes, any mergeable dtypes, CPU).
+
+    ``scale``, ``mode`` and ``method`` are those of :func:`negmerge_ext.merge`, and so are the errors: for
+    shapes, dtypes and layouts they name the tensor ``input`` of ``base`` or ``finetuned[k]``. Returns a
+    new tensor of the base's dtype and, as ``torch.empty_like`` gives them, its strides.
+    """
+    from .api import merge as merge_state_dicts
+
+    merged = merge_state_dicts(
+        {"input": base},
+        [{"input": tensor} for tensor in finetuned],
+        scale=scale,
+        mode=mode,
+        method=method,
+    )
+    result: torch.Tensor = merged["input"]
+    return result
+
+
+@merge.register_fake
+def _(
+    base: torch.Tensor,
+    finetuned: list[torch.Tensor],
+    scale: float = 1.0,
+    mode: str = "negate",
+    method: str = "negmerge",
+) -> torch.Tensor:
+    return torch.empty_like(base)

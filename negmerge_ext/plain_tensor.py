@@ -1,0 +1,163 @@
+"""One tensor in memory: does it have plain CPU memory, where does that lie, what is in it."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from . import dtypes
+from .errors import DeviceError, InputError, UnsupportedTensorError
+from .plan import TensorInfo
+
+if TYPE_CHECKING:
+    import torch
+
+#: What a state dict may hold.
+Value: TypeAlias = "torch.Tensor | np.ndarray"
+
+#: Dtypes whose memory can be read as it is; others (complex, quantised, …) are looked at more closely.
+_EVERYDAY = frozenset(dtypes.CODES) | dtypes.NOT_FLOATING
+
+
+class NotPlainError(Exception):
+    """Why a tensor cannot be read by address, without saying yet where it comes from."""
+
+    def __init__(self, kind: type[InputError], message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.remedy = kind, message, remedy
+
+
+class Located(NamedTuple):
+    """A tensor with plain memory.
+
+    value: the tensor, or a private copy if its own memory does not hold its values (``copied``). address:
+    of its first element. row_major: whether its elements lie there packed in row-major order.
+    """
+
+    value: Value
+    info: TensorInfo
+    address: int
+    row_major: bool
+    copied: bool
+
+
+def is_torch(value: object) -> bool:
+    """Whether ``value`` is a torch tensor; imports nothing."""
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    return tensor is not None and isinstance(value, tensor)
+
+
+@lru_cache(maxsize=8192)
+def everyday_info(dtype: torch.dtype, shape: torch.Size) -> TensorInfo | None:
+    """The description of a torch tensor, shared by all that look alike; ``None`` for special dtypes."""
+    name = dtypes.from_torch(dtype)
+    return TensorInfo(name, tuple(shape)) if name in _EVERYDAY else None
+
+
+def locate(value: object) -> Located:
+    """Find the memory of a tensor; :class:`NotPlainError` if it has none that can be read here."""
+    if is_torch(value):
+        return _locate_torch(value)  # type: ignore[arg-type]
+    if isinstance(value, np.ndarray):
+        return _locate_numpy(value)
+    raise NotPlainError(
+        UnsupportedTensorError,
+        f"is a {type(value).__qualname__}, not a torch tensor or numpy array",
+        "Remove it from the state dict, or convert it",
+    )
+
+
+def raw_view(value: Value) -> np.ndarray:
+    """The memory of a located tensor as an array with the same shape and strides.
+
+    Of unsigned integers, whose bits numpy copies and compares as they are; elements of other sizes than 1, 2,
+    4 or 8 bytes keep their dtype.
+    """
+    if isinstance(value, np.ndarray):
+        size = value.dtype.itemsize
+        return value.view(f"u{size}") if size in (1, 2, 4, 8) else value
+    import torch
+
+    bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(value.element_size())
+    plain = value.detach() if bits is None else value.detach().view(bits)
+    array: np.ndarray = plain.numpy()
+    return array if bits is None else array.view(f"u{value.element_size()}")
+
+
+def _locate_torch(value: torch.Tensor) -> Located:
+    plain = _without_subclass(value)
+    _refuse_special_layout(plain)
+    copied = plain.is_conj() or plain.is_neg()
+    if copied:
+        plain = plain.detach().resolve_conj().resolve_neg()
+    try:
+        address = plain.data_ptr()
+    except RuntimeError:
+        raise NotPlainError(
+            UnsupportedTensorError, "has no memory of its own", "Merge outside of function transforms"
+        ) from None
+    info = TensorInfo(dtypes.from_torch(plain.dtype), tuple(plain.shape))
+    return Located(plain, info, address, plain.is_contiguous(), copied)
+
+
+def _without_subclass(value: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    kind = type(value)
+    if torch.nn.parameter.is_lazy(value):
+        raise NotPlainError(
+            UnsupportedTensorError,
+            "is not initialised yet",
+            "Run the module once so that its lazy parameters get their shapes",
+        )
+    if kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        raise NotPlainError(
+            UnsupportedTensorError,
+            f"is a {kind.__qualname__}, a tensor subclass without plain memory of its own",
+            "Convert it to an ordinary tensor (a DTensor with full_tensor())",
+        )
+    if kind in (torch.Tensor, torch.nn.Parameter):
+        return value
+    with torch._C.DisableTorchFunctionSubclass():
+        return value.as_subclass(torch.Tensor)
+
+
+def _refuse_special_layout(value: torch.Tensor) -> None:
+    import torch
+
+    if value.is_meta:
+        raise NotPlainError(
+            UnsupportedTensorError, "is a meta tensor, which has no data", "Load the weights first"
+        )
+    if value.is_nested:
+        raise NotPlainError(UnsupportedTensorError, "is a nested tensor", "Merge its parts as tensors")
+    if value.is_quantized:
+        raise NotPlainError(
+            UnsupportedTensorError, "is a quantised tensor", "Merge before quantising, or dequantise()"
+        )
+    if value.layout != torch.strided:
+        raise NotPlainError(
+            UnsupportedTensorError, f"has layout {value.layout}, not strided memory", "Use to_dense()"
+        )
+    if value.device.type != "cpu":
+        raise NotPlainError(
+            DeviceError, f"is on {value.device}, and this build merges on the CPU", "Move it with .cpu()"
+        )
+
+
+def _locate_numpy(value: np.ndarray) -> Located:
+    if isinstance(value, np.ma.MaskedArray):
+        raise NotPlainError(UnsupportedTensorError, "is a masked array", "Fill it with .filled()")
+    if value.dtype.hasobject:
+        raise NotPlainError(
+            UnsupportedTensorError, "is an array of Python objects", "Convert it to a numeric dtype"
+        )
+    copied = not value.dtype.isnative
+    plain: np.ndarray[Any, Any] = np.asarray(value)
+    if copied:
+        plain = plain.astype(plain.dtype.newbyteorder("="))
+    info = TensorInfo(dtypes.from_numpy(plain.dtype), plain.shape)
+    return Located(plain, info, plain.__array_interface__["data"][0], plain.flags.c_contiguous, copied)

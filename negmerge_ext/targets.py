@@ -1,0 +1,203 @@
+"""Where a merge in memory puts its tensors: a new state dict like the base, or one that the user gave."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import dtypes
+from .errors import (
+    DtypeError,
+    InputError,
+    MissingTensorError,
+    NegmergeError,
+    OptionError,
+    ShapeMismatchError,
+    UnexpectedTensorError,
+    UnsupportedTensorError,
+    raise_problems,
+)
+from .overlap import overlaps_itself, overlaps_with_inputs, overlaps_within, tied_tensors
+from .plain_tensor import Value, is_torch, raw_view
+from .plan import Plan, PlannedTensor
+from .state_dict import MemoryRows, StateDictSource
+
+if TYPE_CHECKING:
+    from .state_dict import StateDict
+
+
+class Target:
+    """The output tensors of a plan, in memory.
+
+    result: what the user gets. rows: the tensors to be written, one per tensor of the plan. tied: plan
+    index of a tensor to the plan index of the earlier one whose memory it shares; only the latter is
+    written.
+    """
+
+    def __init__(self, result: Any, rows: MemoryRows, tied: dict[int, int]) -> None:
+        self.result = result
+        self.rows = rows
+        self.tied = tied
+
+    @contextmanager
+    def row_major_addresses(self) -> Iterator[np.ndarray]:
+        """int64 ``[tensors]``: where to write each tensor in row-major order; 0 for the tied ones.
+
+        A tensor with another layout gets a temporary one, copied into place when the block ends without
+        an exception.
+        """
+        address = self.rows.start.copy()
+        address[list(self.tied)] = 0
+        temporary: list[tuple[np.ndarray, np.ndarray]] = []
+        for index in np.flatnonzero(~self.rows.row_major & (address != 0)).tolist():
+            raw = raw_view(self.rows.values[index])
+            packed = np.empty(raw.shape, raw.dtype)
+            temporary.append((raw, packed))
+            address[index] = packed.ctypes.data
+        yield address
+        for raw, packed in temporary:
+            np.copyto(raw, packed)
+
+    def mark_written(self) -> None:
+        """Tell autograd that the tensors changed, so that graphs which saved them refuse to go backward."""
+        tensors = [value for value in self.rows.values if is_torch(value)]
+        if tensors:
+            import torch
+
+            torch.autograd.graph.increment_version(tensors)  # type: ignore[arg-type]
+
+
+def new_target(plan: Plan[Any], base: StateDictSource | None) -> Target:
+    """Make a state dict like the base: names, order, layout, ties, torch or numpy as there; uninitialised.
+
+    base: the base if it is a state dict; the tensors of a base on disk become torch tensors.
+    """
+    tied = tied_tensors(plan, plan.base)
+    values: list[Value] = []
+    for index, tensor in enumerate(plan.tensors):
+        like = None if base is None else base.values[index]
+        values.append(values[tied[index]] if index in tied else _empty(tensor, like))
+    result: dict[str, Any] = OrderedDict() if base and isinstance(base.state, OrderedDict) else {}
+    result.update(zip((tensor.name for tensor in plan.tensors), values, strict=True))
+    if base is not None and isinstance(result, OrderedDict) and hasattr(base.state, "_metadata"):
+        result._metadata = base.state._metadata.copy()  # type: ignore[attr-defined]
+    start = np.array([_address(value) for value in values], np.int64)
+    # An empty copy of a packed tensor is packed; of another one it may be, for torch and numpy alike.
+    row_major = np.ones(len(values), bool) if base is None else plan.base.row_major.copy()
+    for index in np.flatnonzero(~row_major).tolist():
+        row_major[index] = raw_view(values[index]).flags.c_contiguous
+    return Target(result, MemoryRows(values, start, row_major), tied)
+
+
+def given_target(plan: Plan[Any], out: StateDict) -> Target:
+    """Check everything about an output that the user gave, before any of it is written.
+
+    Raises, all problems together: :class:`MissingTensorError` and :class:`UnexpectedTensorError` for names
+    unlike the base's, :class:`ShapeMismatchError`, :class:`DtypeError` (:class:`OptionError` if
+    ``out_dtype`` was asked for), :class:`UnsupportedTensorError` for memory that cannot be written or
+    overlaps other tensors.
+    """
+    source = StateDictSource(out, "out")
+    names = [tensor.name for tensor in plan.tensors]
+    problems = _name_problems(source, names)
+    given = dict(zip(source.tensors, source.values, strict=True))
+    for tensor in plan.tensors:
+        if tensor.name in given:
+            problems += _tensor_problems(source, given[tensor.name], tensor, plan.options.out_dtype)
+    raise_problems(problems)
+    rows = source.rows(names)
+    for index in np.flatnonzero(~rows.row_major).tolist():
+        if overlaps_itself(raw_view(rows.values[index])):
+            problems.append(_unwritable(names[index], "has elements that share their memory", "Use .clone()"))
+    raise_problems(problems)
+    tied = tied_tensors(plan, rows)
+    problems += [
+        _unwritable(names[b], f"overlaps '{names[a]}'", "Give every tensor its own memory")
+        for a, b in overlaps_within(rows, tied)
+    ]
+    problems += [
+        _unwritable(
+            names[target],
+            f"overlaps '{names[index]}' of {'the base' if model is None else f'finetuned[{model}]'}",
+            "Give out memory of its own, or merge in place (out=base)",
+        )
+        for target, model, index in overlaps_with_inputs(plan, rows, tied)
+    ]
+    raise_problems(problems)
+    return Target(out, rows, tied)
+
+
+def _name_problems(source: StateDictSource, names: list[str]) -> list[NegmergeError]:
+    remedy = "Give out the names of the base"
+    known = set(names)
+    problems: list[NegmergeError] = [
+        MissingTensorError("is in the base but not here", path=source.label, tensor=name, remedy=remedy)
+        for name in names
+        if name not in source.tensors
+    ]
+    return problems + [
+        UnexpectedTensorError("is not in the base", path=source.label, tensor=name, remedy=remedy)
+        for name in source.tensors
+        if name not in known
+    ]
+
+
+def _tensor_problems(
+    source: StateDictSource, value: Value, tensor: PlannedTensor, asked: str | None
+) -> list[NegmergeError]:
+    info = source.tensors[tensor.name]
+    problems: list[NegmergeError] = []
+    if info.shape != tensor.shape:
+        problems.append(
+            ShapeMismatchError(
+                f"has shape {list(info.shape)}, the base {list(tensor.shape)}",
+                path=source.label,
+                tensor=tensor.name,
+            )
+        )
+    if info.dtype != tensor.out_dtype:
+        kind: type[InputError] = DtypeError if asked is None or not tensor.merged else OptionError
+        problems.append(
+            kind(
+                f"has dtype {info.dtype}, but {tensor.out_dtype} is to be written",
+                path=source.label,
+                tensor=tensor.name,
+                remedy="Give tensors of that dtype, or out_dtype if all merged tensors share another one",
+            )
+        )
+    if tensor.name in source.copied:
+        problems.append(
+            _unwritable(
+                tensor.name, "does not store its values as they are (byte order, conjugate or negative view)"
+            )
+        )
+    elif isinstance(value, np.ndarray) and not value.flags.writeable:
+        problems.append(_unwritable(tensor.name, "is read-only"))
+    return problems
+
+
+def _unwritable(name: str, message: str, remedy: str = "Give a writable copy") -> UnsupportedTensorError:
+    return UnsupportedTensorError(message, path="out", tensor=name, remedy=remedy)
+
+
+def _empty(tensor: PlannedTensor, like: Value | None) -> Value:
+    if isinstance(like, np.ndarray):
+        dtype = like.dtype if tensor.out_dtype == tensor.dtype else dtypes.to_numpy(tensor.out_dtype)
+        return np.empty_like(like, dtype=dtype)
+    import torch
+
+    if like is None:
+        return torch.empty(tensor.shape, dtype=dtypes.to_torch(tensor.out_dtype), device="cpu")
+    if tensor.out_dtype == tensor.dtype:
+        return torch.empty_like(like)
+    return torch.empty_like(like, dtype=dtypes.to_torch(tensor.out_dtype))
+
+
+def _address(value: Value) -> int:
+    if isinstance(value, np.ndarray):
+        return int(value.__array_interface__["data"][0])
+    return value.data_ptr()

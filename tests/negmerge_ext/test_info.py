@@ -1,0 +1,75 @@
+"""What ``info()`` says about an installation."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import pytest
+
+from negmerge_ext import info, native
+from negmerge_ext import info as info_function
+
+MODULE = sys.modules[info_function.__module__]
+
+
+def test_it_is_plain_data() -> None:
+    found = info()
+    assert json.loads(json.dumps(found)) == found
+    assert found["instruction_sets"]["active"] in found["instruction_sets"]["available"]
+    assert found["threads"] == native.default_threads() > 0
+    assert found["versions"]["numpy"].count(".") >= 1
+
+
+def test_forced_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEGMERGE_ISA", "scalar")
+    assert info()["instruction_sets"]["forced"] == "scalar"
+    monkeypatch.delenv("NEGMERGE_ISA")
+    assert info()["instruction_sets"]["forced"] is None
+
+
+def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise MODULE.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(MODULE.metadata, "version", absent)
+    assert info()["versions"]["torch"] is None
+
+
+class Cuda(ModuleType):
+    """A CUDA module that answers as told."""
+
+    def __init__(self, answer: list[dict[str, str]] | Exception) -> None:
+        super().__init__("negmerge_ext._cuda")
+        self.__spec__ = ModuleSpec("negmerge_ext._cuda", None)
+        self.answer = answer
+
+    def devices(self) -> list[dict[str, str]]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "devices", "reason"),
+    [
+        ([{"name": "GPU"}], [{"name": "GPU"}], None),
+        ([], [], "no CUDA device is visible"),
+        (RuntimeError("driver too old"), [], "driver too old"),
+    ],
+)
+def test_cuda_devices_or_the_reason(
+    answer: list[dict[str, str]] | Exception,
+    devices: list[dict[str, str]],
+    reason: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "negmerge_ext._cuda", Cuda(answer))
+    assert info()["cuda"] == {"built": True, "devices": devices, "reason": reason}
+
+
+def test_without_the_cuda_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "find_spec", lambda name: None)
+    assert info()["cuda"] == {"built": False, "devices": [], "reason": "built without CUDA"}
