@@ -1,0 +1,5 @@
+"""``python -m negmerge`` is ``negmerge``."""
+
+from .cli import main
+
+main()

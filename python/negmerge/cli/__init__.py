@@ -1,0 +1,24 @@
+"""The command line ``negmerge``: one file per command; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line on ``sys.argv`` and exit with the code that ``negmerge --help`` lists."""
+    try:
+        from .app import app
+    except ModuleNotFoundError as missing:
+        if missing.name != "typer":
+            raise
+        print(
+            "negmerge: the command line needs typer and rich: pip install 'negmerge_ext[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+    from .failures import stop_on_sigterm
+
+    stop_on_sigterm()
+    app(prog_name="negmerge")

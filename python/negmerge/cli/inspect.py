@@ -1,0 +1,118 @@
+"""``negmerge inspect``: agreement, kept fraction and norms of a merge, without writing it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .inspect_table import By, Sort, print_table
+from .options import (
+    OUTPUT,
+    AsJson,
+    Base,
+    Exclude,
+    Finetuned,
+    Include,
+    MaxMemory,
+    Method,
+    Quiet,
+    Threads,
+)
+
+EXAMPLES = """\
+[bold]Examples[/bold]
+  negmerge inspect base.safetensors pool/*.safetensors
+  negmerge inspect base/ ft1/ ft2/ --by tensor --sort agreement --top 20
+  negmerge inspect base.safetensors pool/*.safetensors --plot figure.png
+  negmerge inspect base.safetensors pool/*.safetensors --json > report.json
+
+[bold]Columns[/bold]
+  layer      a tensor's name up to its first number (h.3.attn.q.weight is
+             in h.3); without a number, its name without the last part
+  kept %     share of the row's elements that enter the merged vector
+  agree %    share of the models that the larger sign camp of an element
+             has, averaged over the row's elements
+  norm, max  L2 norm and largest magnitude of the merged vector, before the
+             scaling coefficient
+  inf/nan    elements whose sum of task vectors is infinite or NaN"""
+
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+def _figure(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in _FIGURES:
+        raise typer.BadParameter(f"{path}: give a name that ends in {', '.join(_FIGURES)}")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{path}: its folder does not exist")
+    return path
+
+
+def inspect(
+    base: Base,
+    finetuned: Finetuned,
+    by: Annotated[
+        By, typer.Option(help="One row per layer or per tensor.", rich_help_panel=OUTPUT)
+    ] = By.layer,
+    sort: Annotated[
+        Sort,
+        typer.Option(
+            metavar="KEY",
+            help="Order of the rows: the model's own (model), or the largest first by elements, kept, "
+            "agreement, norm, max or non-finite.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Sort.model,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="all", help="Show only the first rows.", rich_help_panel=OUTPUT),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            callback=_figure,
+            show_default=False,
+            help="Also draw a figure (.png, .svg or .pdf): kept fraction by layer, sign agreement.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    method: Method = "negmerge",
+    include: Include = None,
+    exclude: Exclude = None,
+    max_memory: MaxMemory = None,
+    threads: Threads = None,
+) -> None:
+    """Show how far the fine-tuned checkpoints agree, and what a merge would keep, per layer or tensor.
+
+    Reads every checkpoint once and writes nothing (the figure apart).
+    """
+    if plot is not None:
+        import matplotlib  # noqa: F401  (its absence must show before the checkpoints are read)
+
+    import negmerge_ext
+
+    report = negmerge_ext.inspect(
+        base,
+        finetuned,
+        method=method,
+        include=include,
+        exclude=exclude,
+        max_memory=max_memory,
+        threads=threads,
+        progress=not quiet,
+    )
+    if plot is not None:
+        from .inspect_plot import draw
+
+        draw(report, plot)
+    if as_json:
+        print(report.to_json())
+    elif not quiet:
+        print_table(report, by, sort, top)
+    if plot is not None and not quiet:
+        print(f"figure: {plot}", file=sys.stderr)

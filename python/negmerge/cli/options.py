@@ -1,0 +1,123 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CHOICE, RUNNING, OUTPUT = "What is merged", "How it runs", "Output"
+
+
+def _dtype(value: str | None) -> str | None:
+    if value is None:
+        return None
+    from negmerge_ext import dtypes
+    from negmerge_ext.errors import DtypeError
+
+    try:
+        return dtypes.parse(value)
+    except DtypeError as problem:
+        raise typer.BadParameter(str(problem)) from None
+
+
+Base = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BASE",
+        show_default=False,
+        help="Base checkpoint: a .safetensors file, a Hugging Face folder, or a .pt/.pth/.bin state dict.",
+    ),
+]
+Finetuned = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FT",
+        show_default=False,
+        help="One or more checkpoints fine-tuned from BASE, in the same formats.",
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        metavar="negmerge|uniform",
+        help="Which elements enter the merged vector: those with sign consensus, or all.",
+        rich_help_panel=CHOICE,
+    ),
+]
+Mode = Annotated[
+    str,
+    typer.Option(
+        metavar="negate|add|vector",
+        help="Move BASE against the merged vector, along it, or write the vector itself.",
+        rich_help_panel=CHOICE,
+    ),
+]
+Scale = Annotated[
+    float, typer.Option(help="Scaling coefficient λ, any finite number.", rich_help_panel=CHOICE)
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        show_default=False,
+        help="Merge only tensors whose whole name matches; may be repeated. The rest is copied from BASE.",
+        rich_help_panel=CHOICE,
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        show_default="BatchNorm running statistics",
+        help="Copy tensors whose whole name matches from BASE; may be repeated. '' excludes nothing.",
+        rich_help_panel=CHOICE,
+    ),
+]
+OutDtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DTYPE",
+        callback=_dtype,
+        show_default="as in BASE",
+        help="Dtype of the merged tensors: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON document on stdout and nothing else; an error is one on stderr.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.", rich_help_panel=OUTPUT)
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        show_default="512MiB",
+        help="Bound on the memory that the merge allocates: bytes, or a size such as 256MiB or 2GB.",
+        rich_help_panel=RUNNING,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        show_default="all usable cores",
+        help="Threads that compute. The result does not depend on it.",
+        rich_help_panel=RUNNING,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="DEVICE", show_default="cpu", help="Device that merges.", rich_help_panel=RUNNING),
+]

@@ -1,0 +1,120 @@
+import subprocess
+import sys
+
+import pytest
+
+import negmerge_ext
+
+COMMANDS = [
+    [],
+    ["merge"],
+    ["inspect"],
+    ["patch"],
+    ["patch", "make"],
+    ["patch", "apply"],
+    ["patch", "info"],
+    ["info"],
+    ["demo"],
+    ["unlearn"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help(invoke, command):
+    done = invoke(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage: negmerge" in done.stdout
+    assert done.stderr == ""
+
+
+def test_help_lists_the_exit_codes(invoke):
+    printed = invoke("--help").stdout
+    assert "Exit codes" in printed
+    for code in ("0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "130"):
+        assert f"\n {code}" in printed
+
+
+def test_version(invoke):
+    assert invoke("--version").stdout == f"negmerge {negmerge_ext.__version__}\n"
+
+
+def test_without_a_command_it_shows_help(invoke):
+    done = invoke()
+    assert done.returncode == 2
+    assert "Usage: negmerge" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["merge"], ["merge", "a", "b"], ["info", "--nonsense"]])
+def test_wrong_use_exits_2_and_says_so_on_stderr(invoke, arguments):
+    done = invoke(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Usage: negmerge" in done.stderr
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+IMPORTED = """
+import sys
+from negmerge.cli import main
+try:
+    main()
+except SystemExit as stopped:
+    assert not stopped.code, stopped.code
+heavy = {"torch", "numpy", "matplotlib", "sklearn", "yaml", "scipy"} & set(sys.modules)
+print("heavy:", *sorted(heavy), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["merge", "--help"], ["unlearn", "--help"], ["--version"]], ids=" ".join
+)
+def test_help_and_version_import_nothing_heavy(arguments):
+    done = python(IMPORTED, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "heavy:\n"
+
+
+def test_merge_of_safetensors_imports_neither_torch_nor_plotting(pool):
+    done = python(IMPORTED, "merge", *pool, "-o", "out.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "heavy: numpy\n"
+
+
+def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line where ``module`` is not installed."""
+    hidden = f"import sys; sys.modules[{module!r}] = None; from negmerge.cli import main; main()"
+    return python(hidden, *arguments)
+
+
+def test_without_typer_one_line_names_the_extra():
+    done = without("typer", "--help")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "negmerge_ext[cli]" in done.stderr
+
+
+def test_without_matplotlib_a_plot_fails_before_anything_is_read(pool):
+    done = without("matplotlib", "inspect", "missing.safetensors", "missing.safetensors", "--plot", "a.png")
+    assert done.returncode == 2
+    assert "negmerge_ext[cli]" in done.stderr
+
+
+def test_debug_prints_the_traceback(negmerge, folder):
+    arguments = ["merge", "missing.safetensors", "also-missing.safetensors", "-o", "out.safetensors"]
+    plain, debug = negmerge(*arguments), negmerge("--debug", *arguments)
+    assert plain.returncode == debug.returncode == 3
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debug.stderr
+
+
+def test_module_can_be_run(negmerge):
+    assert negmerge("--version").returncode == 0
