@@ -22,7 +22,7 @@ PACKAGE = "negmerge_ext"
 class CleanBuild(build):
     """Starts from an empty staging folder: setuptools would ship whatever an earlier build left there."""
 
-    def run(self):
+    def run(self) -> None:
         shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
 
@@ -34,7 +34,7 @@ class CMakeBuild(build_ext):
     editable install and into the staging folder otherwise. The CMake folder is kept between builds.
     """
 
-    def run(self):
+    def run(self) -> None:
         cuda = os.environ.get("NEGMERGE_CUDA", "AUTO").upper()
         if cuda not in ("OFF", "ON", "AUTO"):
             sys.exit(f"NEGMERGE_CUDA is OFF, ON or AUTO, not {cuda!r}")
@@ -45,7 +45,7 @@ class CMakeBuild(build_ext):
         prefix = ROOT if self._in_place else Path(self.build_lib).resolve()
         for old in (prefix / PACKAGE).glob("_*.so"):
             old.unlink()
-        # Everything that an isolated build puts elsewhere each time is given anew: the cache has the old paths.
+        # What an isolated build puts elsewhere each time is given anew: the cache has the old paths.
         configure = [
             *(tools["cmake"], "-S", ROOT, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"),
             f"-DCMAKE_MAKE_PROGRAM={tools['ninja']}",
@@ -61,22 +61,22 @@ class CMakeBuild(build_ext):
             subprocess.run([str(part) for part in command], check=True)
 
     @property
-    def _in_place(self):
+    def _in_place(self) -> bool:
         return bool(self.inplace or self.editable_mode)
 
-    def _installed(self):
+    def _installed(self) -> list[Path]:
         folder = (ROOT if self._in_place else Path(self.build_lib)) / PACKAGE
         return sorted(folder.glob("_*.so"))
 
-    def get_outputs(self):
+    def get_outputs(self) -> list[str]:
         return [str(Path(self.build_lib) / PACKAGE / module.name) for module in self._installed()]
 
-    def get_output_mapping(self):
+    def get_output_mapping(self) -> dict[str, str]:
         if not self._in_place:
             return {}
         return {str(Path(self.build_lib) / PACKAGE / m.name): str(m) for m in self._installed()}
 
-    def get_source_files(self):
+    def get_source_files(self) -> list[str]:
         """What a source distribution needs besides the Python files."""
         native = [path for path in ROOT.glob("csrc/**/*") if path.is_file()]
         return [str(path.relative_to(ROOT)) for path in [ROOT / "CMakeLists.txt", *sorted(native)]]

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .engine import stream
 from .engine.memory import PACKING_BYTES, merge_in_memory
-from .errors import DeviceError, OptionError
-from .inputs import PATH_TYPES, as_pool, labels_of, open_model, open_pool, parse_settings
+from .errors import OptionError
+from .inputs import (
+    PATH_TYPES,
+    as_pool,
+    check_device,
+    labels_of,
+    open_model,
+    open_pool,
+    parse_settings,
+)
 from .plan import Options, Plan, make_plan
 from .state_dict import StateDictSource
 from .stats import MergeReport
@@ -175,7 +183,7 @@ def merge(
         method=method, scale=scale, mode=mode, include=include, exclude=exclude, out_dtype=out_dtype
     )
     settings = parse_settings(max_memory, threads, progress)
-    _check_device(device)
+    check_device(device)
     models = as_pool(finetuned)
     if isinstance(out, PATH_TYPES):
         source = open_model(base, "base")
@@ -239,11 +247,3 @@ def _merge_into_memory(
             target.mark_written()
     result: StateDict = target.result
     return result
-
-
-def _check_device(device: object) -> None:
-    if device is not None and str(device) not in ("cpu", "cpu:0"):
-        raise DeviceError(
-            f"device {str(device)!r} was asked for, and this build merges on the CPU",
-            remedy="Leave device out, and give CUDA tensors as .cpu() copies",
-        )

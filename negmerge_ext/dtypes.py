@@ -72,7 +72,8 @@ def to_numpy(name: str) -> np.dtype:
             raise DtypeError(
                 f"numpy has no dtype {library}", remedy="Install ml_dtypes, or use torch tensors"
             ) from None
-        return np.dtype(getattr(ml_dtypes, library))
+        dtype: np.dtype = np.dtype(getattr(ml_dtypes, library))
+        return dtype
     try:
         return np.dtype(library)
     except TypeError:

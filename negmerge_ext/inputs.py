@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .checkpoint import Checkpoint, open_checkpoint
 from .engine.stream import Settings
-from .errors import OptionError, PoolError
+from .errors import DeviceError, OptionError, PoolError
 from .progress import Progress
 from .sizes import parse_bytes
 from .state_dict import StateDictSource, is_module
@@ -40,14 +40,13 @@ def open_pool(models: Sequence[Model]) -> Iterable[ModelSource]:
     return map(open_model, models, (f"finetuned[{k}]" for k in range(len(models))))
 
 
-def label_of(model: Model, label: str) -> str:
-    """How errors and provenance call a model: its path, else ``label``."""
-    return os.fspath(model) if isinstance(model, PATH_TYPES) else label
-
-
 def labels_of(base: Model, models: Sequence[Model]) -> list[str]:
-    """:func:`label_of` the base and each fine-tuned model."""
-    return [label_of(base, "base"), *(label_of(model, f"finetuned[{k}]") for k, model in enumerate(models))]
+    """How errors and provenance call the base and each fine-tuned model: by path, else by position."""
+    positions = ["base", *(f"finetuned[{k}]" for k in range(len(models)))]
+    return [
+        os.fspath(model) if isinstance(model, PATH_TYPES) else position
+        for model, position in zip([base, *models], positions, strict=True)
+    ]
 
 
 def as_pool(finetuned: Iterable[Model]) -> list[Model]:
@@ -93,3 +92,12 @@ def parse_threads(threads: int | None) -> int | None:
     if number < 1 or isinstance(threads, bool):
         raise OptionError(f"threads must be a positive integer, not {threads!r}")
     return number
+
+
+def check_device(device: object) -> None:
+    """Raise :class:`DeviceError` unless ``device`` is one that this build merges on."""
+    if device is not None and str(device) not in ("cpu", "cpu:0"):
+        raise DeviceError(
+            f"device {str(device)!r} was asked for, and this build merges on the CPU",
+            remedy="Leave device out, and give CUDA tensors as .cpu() copies",
+        )

@@ -173,8 +173,8 @@ def make_plan(base: Source[RowsT], finetuned: Iterable[Source[RowsT]], options: 
 
     ``finetuned`` may be lazy: each source is dropped once its rows are taken, so that thousands of
     checkpoints need no more than their offsets. Its ``next`` may raise the package's own errors (so pass a
-    ``map``, which goes on after one, not a generator); they are collected like every other problem. Raises what it found through
-    :func:`~negmerge_ext.errors.raise_problems`.
+    ``map``, which goes on after one, not a generator); they are collected like every other problem.
+    Raises what it found through :func:`~negmerge_ext.errors.raise_problems`.
     """
     problems: list[NegmergeError] = _check_include(base, options)
     merged_names: list[str] = []
@@ -302,9 +302,7 @@ def _check_include(base: Source[RowsT], options: Options) -> list[NegmergeError]
     ]
 
 
-def _collecting(
-    sources: Iterable[Source[RowsT]], problems: list[NegmergeError]
-) -> Iterable[Source[RowsT]]:
+def _collecting(sources: Iterable[Source[RowsT]], problems: list[NegmergeError]) -> Iterable[Source[RowsT]]:
     """Iterate over lazily opened sources, keeping the errors that opening one raises."""
     iterator = iter(sources)
     while True:
@@ -328,4 +326,3 @@ def _patterns(option: str, value: str | Sequence[str] | None) -> tuple[str, ...]
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-

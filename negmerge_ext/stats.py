@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-#: One row per tensor, accumulated in place by the native merge (``csrc/stats.h``).
-NATIVE_STATS = np.dtype(
-    [("kept", "<i8"), ("non_finite", "<i8"), ("sum_squares", "<f8"), ("max_abs", "<f8")]
-)
+#: One row per tensor, accumulated in place by the native merge (``csrc/cpu/run.h``).
+NATIVE_STATS = np.dtype([("kept", "<i8"), ("non_finite", "<i8"), ("sum_squares", "<f8"), ("max_abs", "<f8")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class TensorStats:
 
     @property
     def kept_fraction(self) -> float:
-        """kept / elements of this tensor (0 for an empty tensor)."""
+        """Fraction of this tensor's elements that were kept (0 for an empty tensor)."""
         return self.kept / self.elements if self.elements else 0.0
 
 
@@ -78,18 +76,18 @@ class MergeReport:
 
     @property
     def kept_of_merged(self) -> float:
-        """kept / elements of the merged tensors."""
+        """Fraction of the merged tensors' elements that were kept."""
         return self.kept / self.elements if self.elements else 0.0
 
     @property
     def kept_of_model(self) -> float:
-        """kept / all elements of the base, copied tensors included."""
+        """Fraction of all elements of the base that were kept, copied tensors included in the count."""
         return self.kept / self.model_elements if self.model_elements else 0.0
 
     @property
     def norm(self) -> float:
         """L2 norm of the whole merged vector."""
-        return math.sqrt(math.fsum(tensor.norm**2 for tensor in self.merged))
+        return math.hypot(*(tensor.norm for tensor in self.merged))
 
     @property
     def max_abs(self) -> float:
