@@ -1,0 +1,259 @@
+"""Merging fine-tuned models one at a time, as they are trained, without keeping any of them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import dtypes, native
+from .checkpoint import Checkpoint
+from .checkpoint.provenance import InputIdentity, input_identities
+from .errors import DtypeError, NegmergeError, OptionError, PoolError, TiedTensorError, raise_problems
+from .inputs import PATH_TYPES, ModelSource, open_model, parse_threads
+from .overlap import tied_tensors
+from .patch import Patch
+from .patches.builder import MemoryBuilder
+from .patches.description import describe
+from .patches.fingerprint import fingerprints
+from .plain_tensor import raw_view
+from .plan import Options, Plan, PlannedTensor, make_plan
+from .running_sum import RunningSum
+from .snapshot import read_rows, snapshot
+from .state_dict import MemoryRows
+from .stats import MergeReport, TensorStats, tensor_stats
+from .targets import Target, given_target, new_target
+from .ties import check_ties
+
+if TYPE_CHECKING:
+    from .inputs import Model, StateDict
+
+
+class Accumulator:
+    """A merge whose fine-tuned models are given one at a time.
+
+    The result has the same bits as :func:`negmerge_ext.merge` of all of them in the order in which they were
+    added. Memory does not depend on their number: a copy of the base (training usually changes the base's
+    own tensors), 4 bytes for the sum of task vectors (8 where the merge computes in fp64) and two bits for
+    the signs per merged element. Not for use by several threads at once.
+
+    Parameters
+    ----------
+    base, method, include, exclude, threads
+        As for :func:`negmerge_ext.merge`. A base on disk is read into memory.
+
+    Raises
+    ------
+    What :func:`negmerge_ext.merge` raises about the base and the options.
+
+    Example
+    -------
+    >>> import torch, negmerge_ext
+    >>> accumulator = negmerge_ext.Accumulator({"weight": torch.tensor([1.0, 1.0, 1.0])})
+    >>> for weight in ([2.0, 2.0, 1.0], [4.0, 0.0, 5.0]):
+    ...     accumulator.add({"weight": torch.tensor(weight)})
+    >>> accumulator.finish(scale=0.5)
+    {'weight': tensor([0., 1., 1.])}
+    """
+
+    def __init__(
+        self,
+        base: Model,
+        method: str = "negmerge",
+        *,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._options = Options.parse(method=method, include=include, exclude=exclude)
+        self._threads = parse_threads(threads) or 0
+        source = open_model(base, "base")
+        _check_base(source, self._options)
+        self._base = snapshot(source)
+        self._rows = self._base.rows(list(self._base.tensors))
+        self._inputs: list[InputIdentity] = []  # the base, once a model was added, then the models
+        self._tensors: tuple[PlannedTensor, ...] = ()
+        self._merged: tuple[int, ...] = ()
+        self._sum: RunningSum | None = None
+
+    @property
+    def models(self) -> int:
+        """Number of fine-tuned models added so far."""
+        return max(0, len(self._inputs) - 1)
+
+    def add(self, finetuned: Model) -> None:
+        """Add a fine-tuned model: a state dict, a module or a path; it is not needed afterwards.
+
+        Raises what :func:`negmerge_ext.merge` raises about a fine-tuned checkpoint, and
+        :class:`~negmerge_ext.errors.DtypeError` for the first fp64 tensor among fp32 and smaller ones: the
+        merge of all models would compute it in fp64 from the first one on. After an exception the
+        accumulator is as it was before; if a signal handler raised it (Ctrl-C) while a second or later
+        model was added, the accumulator cannot be used any more.
+        """
+        if self._inputs:
+            self._running()
+        source = open_model(finetuned, f"finetuned[{self.models}]")
+        plan: Plan[Any] = make_plan(self._base, [source], self._options)
+        self._check_compute(plan, source)
+        labels = [self._base.label, source.label]
+        check_ties(plan, tied_tensors(plan, self._rows), labels)
+        identities = input_identities(plan, labels)
+        rows: MemoryRows = plan.finetuned[0]
+        if isinstance(source, Checkpoint):
+            rows = read_rows(source, [plan.tensors[index].name for index in plan.merged])
+        # Whatever cuts the addition short leaves no sum behind, as a part of it would be wrong.
+        running, self._sum = self._sum or RunningSum(plan, self._rows), None
+        running.add(rows.address.tolist(), plan.finetuned_dtypes[0].tolist(), self._threads)
+        if not self._inputs:
+            self._tensors, self._merged = plan.tensors, plan.merged
+            self._inputs.append(identities[0])
+        self._sum = running
+        self._inputs.append(identities[1])
+
+    def finish(
+        self,
+        *,
+        scale: float = 1.0,
+        mode: str = "negate",
+        out: StateDict | None = None,
+        out_dtype: object = None,
+    ) -> StateDict:
+        """The merged model: a new state dict like the base, or ``out`` (a state dict or module) written into.
+
+        Arguments are those of :func:`negmerge_ext.merge`, except that ``out`` cannot be a path. May be called
+        again, with other arguments or after further models. Raises
+        :class:`~negmerge_ext.errors.PoolError` if no model was added, and what ``merge`` raises about its
+        ``out``.
+        """
+        running = self._running()
+        if isinstance(out, PATH_TYPES):
+            raise OptionError(
+                "finish() writes into memory, not to a path",
+                remedy="Save the state dict it returns, or use patch().apply_to_file()",
+            )
+        parsed = Options.parse(scale=scale, mode=mode, out_dtype=out_dtype)
+        plan = self._plan(replace(parsed, method=self._options.method))
+        target = new_target(plan, self._base) if out is None else given_target(plan, out)
+        self._check_target_ties(running, target)
+        try:
+            with target.row_major_addresses() as address:
+                out_dtypes = [plan.tensors[index].out_dtype for index in plan.merged]
+                merged = address[list(plan.merged)].tolist()
+                running.finish(plan.options.mode, plan.options.scale, merged, out_dtypes, self._threads)
+                self._copy(plan, address)
+        finally:
+            if out is not None:
+                target.mark_written()
+        result: StateDict = target.result
+        return result
+
+    def stats(self) -> MergeReport:
+        """Statistics of the merged vector of the models added so far."""
+        running = self._running()
+        return MergeReport(
+            method=self._options.method.name,
+            scale=self._options.scale,
+            mode=self._options.mode,
+            models=self.models,
+            merged=self._statistics(running),
+            copied=tuple(tensor.name for tensor in self._tensors if not tensor.merged),
+            model_elements=sum(tensor.numel for tensor in self._tensors),
+        )
+
+    def patch(self) -> Patch:
+        """The merged vector of the models added so far, as a patch of the base."""
+        running = self._running()
+        tensors = [self._tensors[index] for index in self._merged]
+        builder = MemoryBuilder(tensors)
+        running.vector_into(builder, self._threads)
+        digests = fingerprints(
+            self._rows.address[list(self._merged)].tolist(),
+            [dtypes.nbytes(tensor.dtype, tensor.numel) for tensor in tensors],
+            self._threads or native.default_threads(),
+        )
+        plan = self._plan(self._options)
+        return Patch(describe(plan, self._inputs, self._statistics(running), digests), builder.finish())
+
+    def _statistics(self, running: RunningSum) -> tuple[TensorStats, ...]:
+        nowhere = [0] * len(self._merged)
+        rows = running.finish("vector", 0.0, nowhere, running.compute, self._threads)
+        names = (self._tensors[index].name for index in self._merged)
+        return tensor_stats(names, running.numel, rows)
+
+    def _running(self) -> RunningSum:
+        if self._sum is not None:
+            return self._sum
+        if self._inputs:
+            raise PoolError(
+                f"the addition of finetuned[{self.models}] was interrupted and left a part of it",
+                remedy="Make a new Accumulator and add the models again",
+            )
+        raise PoolError("no fine-tuned model was added", remedy="Call add() at least once")
+
+    def _plan(self, options: Options) -> Plan[MemoryRows]:
+        tensors = tuple(
+            replace(tensor, out_dtype=options.out_dtype or tensor.dtype) if tensor.merged else tensor
+            for tensor in self._tensors
+        )
+        return Plan(
+            options=options,
+            tensors=tensors,
+            merged=self._merged,
+            base=self._rows,
+            finetuned=(),
+            finetuned_dtypes=np.empty((0, len(self._merged)), np.uint8),
+        )
+
+    def _copy(self, plan: Plan[MemoryRows], address: np.ndarray) -> None:
+        for index, tensor in enumerate(plan.tensors):
+            if not tensor.merged and tensor.numel and address[index]:
+                ctypes.memmove(int(address[index]), int(self._rows.address[index]), tensor.out_nbytes)
+
+    def _check_compute(self, plan: Plan[Any], source: ModelSource) -> None:
+        problems = [
+            DtypeError(
+                "is F64, but its sum over the models before was computed in F32, unlike what a merge does",
+                path=source.label,
+                tensor=tensor.name,
+                remedy="Add this model first, convert it to float32, or give a base in float64 "
+                "(finish(out_dtype=...) gives the other dtype back)",
+            )
+            for tensor, earlier in zip(plan.tensors, self._tensors, strict=False)
+            if tensor.compute == "F64" and earlier.compute == "F32"
+        ]
+        raise_problems(problems)
+
+    def _check_target_ties(self, running: RunningSum, target: Target) -> None:
+        """Tensors that share memory in the output must get one result."""
+        number = {index: position for position, index in enumerate(self._merged)}
+        problems: list[NegmergeError] = []
+        for index, first in target.tied.items():
+            same = (index in number) == (first in number) and self._same_base(index, first)
+            if same and index in number:
+                same = running.same(number[index], number[first])
+            if not same:
+                problems.append(
+                    TiedTensorError(
+                        f"shares its memory with '{self._tensors[first].name}', but their results differ",
+                        path="out",
+                        tensor=self._tensors[index].name,
+                        remedy="Give an output whose tensors are not tied",
+                    )
+                )
+        raise_problems(problems)
+
+    def _same_base(self, index: int, first: int) -> bool:
+        a, b = self._tensors[index], self._tensors[first]
+        one, two = self._rows.values[index], self._rows.values[first]
+        return a.dtype == b.dtype and np.array_equal(raw_view(one), raw_view(two))
+
+
+def _check_base(source: ModelSource, options: Options) -> None:
+    """Raise what planning a merge finds wrong with the base alone."""
+    try:
+        make_plan(source, [], options)
+    except PoolError:  # nothing else is wrong: there is no fine-tuned model yet
+        return

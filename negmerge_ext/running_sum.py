@@ -1,0 +1,143 @@
+"""An unfinished merge in memory: per element the sum of task vectors so far, and two sign bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import native
+from .dtypes import BITS, CODES, to_numpy
+from .patches.builder import PatchTarget
+from .patches.sections import SEGMENT
+from .plan import MODES, Plan
+from .state_dict import MemoryRows
+from .stats import NATIVE_STATS
+
+#: Elements whose sign bits are one word.
+_PACK = 16
+
+
+class RunningSum:
+    """The sums of the merged tensors of ``plan``; its tensors are numbered as in ``plan.merged``.
+
+    Takes 4 bytes (8 where C is fp64) and two bits per element, however many models are added. base: the rows
+    of all tensors of the base; they must not change.
+    """
+
+    def __init__(self, plan: Plan[MemoryRows], base: MemoryRows) -> None:
+        tensors = [plan.tensors[index] for index in plan.merged]
+        self.models = 0
+        self.numel = [tensor.numel for tensor in tensors]
+        self.compute = [str(tensor.compute) for tensor in tensors]
+        self._method = plan.options.method.code
+        self._rows = base  # keeps the memory at these addresses
+        self._base = base.address[list(plan.merged)].tolist()
+        self._base_dtype = [tensor.dtype for tensor in tensors]
+        self._sum = [np.empty(tensor.numel, to_numpy(str(tensor.compute))) for tensor in tensors]
+        self._signs = [np.empty((2, -(-tensor.numel // _PACK)), np.uint16) for tensor in tensors]
+        self._state = native.State(
+            sum=[array.ctypes.data for array in self._sum],
+            positive=[array[0].ctypes.data for array in self._signs],
+            negative=[array[1].ctypes.data for array in self._signs],
+        )
+
+    def add(self, finetuned: Sequence[int], dtypes: Sequence[int], threads: int) -> None:
+        """Add a model, given by the addresses and native dtype codes of its tensors.
+
+        What a signal handler raises can come out of it, and the sums are unusable then.
+        """
+        self._merge(MODES["vector"], 0.0, finetuned, dtypes, [0] * len(self.numel), self.compute, threads)
+        self.models += 1
+
+    def finish(
+        self, mode: str, scale: float, out: Sequence[int], out_dtype: Sequence[str], threads: int
+    ) -> np.ndarray:
+        """Write the result to the addresses ``out`` (0: nothing); gives the native statistics of each tensor.
+
+        The sums stay as they are, for further models or another result.
+        """
+        return self._merge(MODES[mode], scale, (), (), out, out_dtype, threads)
+
+    def vector_into(self, patch: PatchTarget, threads: int) -> None:
+        """Hand the merged vector to a patch in the making, in sparse form."""
+        keep = np.empty(2 * SEGMENT // _PACK, np.uint8)
+        for index, (numel, compute) in enumerate(zip(self.numel, self.compute, strict=True)):
+            dense = np.empty(min(numel, SEGMENT), to_numpy(compute))
+            values = np.empty_like(dense)
+            for begin in range(0, numel, SEGMENT):
+                count = min(SEGMENT, numel - begin)
+                bits = keep[: 2 * -(-count // _PACK)]
+                self._vector(index, begin, count, dense, bits, threads)
+                kept = native.compress(
+                    count, CODES[compute], dense.ctypes.data, bits.ctypes.data, values.ctypes.data
+                )
+                patch.append(index, begin, bits, values[:kept])
+
+    def same(self, index: int, other: int) -> bool:
+        """Whether two tensors have equal sums and signs, so that equal bases have equal results."""
+        return np.array_equal(self._signs[index], self._signs[other]) and np.array_equal(
+            self._sum[index].view(np.uint8), self._sum[other].view(np.uint8)
+        )
+
+    def _vector(
+        self, index: int, begin: int, count: int, dense: np.ndarray, keep: np.ndarray, threads: int
+    ) -> None:
+        """``count`` elements of a tensor's merged vector in C, from a block's boundary on, with keep bits."""
+        compute, base_dtype = self.compute[index], self._base_dtype[index]
+        native.merge(
+            method=self._method,
+            mode=MODES["vector"],
+            scale=0.0,
+            models=self.models,
+            numel=[count],
+            compute=[CODES[compute]],
+            base=[self._base[index] + begin * BITS[base_dtype] // 8],
+            base_dtype=[CODES[base_dtype]],
+            finetuned=(),
+            finetuned_dtype=(),
+            out=[dense.ctypes.data],
+            out_dtype=[CODES[compute]],
+            stats=np.zeros(1, NATIVE_STATS),
+            keep=[keep.ctypes.data],
+            state=native.State(
+                sum=[self._state.sum[index] + begin * dense.itemsize],
+                positive=[self._state.positive[index] + begin // _PACK * 2],
+                negative=[self._state.negative[index] + begin // _PACK * 2],
+            ),
+            begin=False,
+            threads=threads,
+        )
+
+    def _merge(
+        self,
+        mode: int,
+        scale: float,
+        finetuned: Sequence[int],
+        finetuned_dtype: Sequence[int],
+        out: Sequence[int],
+        out_dtype: Sequence[str],
+        threads: int,
+    ) -> np.ndarray:
+        rows = np.zeros(len(self.numel), NATIVE_STATS)
+        adds = len(finetuned) > 0
+        native.merge(
+            method=self._method,
+            mode=mode,
+            scale=scale,
+            models=self.models + adds,
+            numel=self.numel,
+            compute=[CODES[name] for name in self.compute],
+            base=self._base,
+            base_dtype=[CODES[name] for name in self._base_dtype],
+            finetuned=finetuned,
+            finetuned_dtype=finetuned_dtype,
+            out=out,
+            out_dtype=[CODES[name] for name in out_dtype],
+            stats=rows,
+            state=self._state,
+            begin=adds and self.models == 0,
+            end=not adds,
+            threads=threads,
+        )
+        return rows

@@ -1,0 +1,62 @@
+"""Private copies of checkpoints in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from .checkpoint import Checkpoint
+from .dtypes import nbytes
+from .engine.pipeline import Settings, run
+from .engine.sinks import Discard
+from .plain_tensor import raw_view
+from .plan import Options, Plan, PlannedTensor, TensorInfo
+from .state_dict import MemoryRows, StateDictSource
+from .targets import new_target
+
+RowsT = TypeVar("RowsT")
+
+
+def snapshot(source: Checkpoint | StateDictSource) -> StateDictSource:
+    """A state dict like the source (order, layouts, ties, torch or numpy) that shares no memory with it.
+
+    The tensors of a checkpoint on disk become torch tensors. Raises what reading it raises.
+    """
+    if isinstance(source, Checkpoint):
+        plan = _copying(source.tensors, source.rows(list(source.tensors)))
+        target = new_target(plan, None)
+        with target.row_major_addresses() as addresses:
+            run(plan, Discard(addresses), Settings())
+    else:
+        rows = source.rows(list(source.tensors))
+        target = new_target(_copying(source.tensors, rows), source)
+        for index, (copy, original) in enumerate(zip(target.rows.values, rows.values, strict=True)):
+            if index not in target.tied:
+                np.copyto(raw_view(copy), raw_view(original))
+    return StateDictSource(target.result, source.label)
+
+
+def read_rows(source: Checkpoint, names: Sequence[str]) -> MemoryRows:
+    """The tensors ``names`` of a checkpoint, read into memory as packed bytes in row-major order."""
+    infos = {name: source.tensors[name] for name in names}
+    values = [np.empty(nbytes(info.dtype, info.numel), np.uint8) for info in infos.values()]
+    addresses = np.array([value.ctypes.data for value in values], np.int64)
+    run(_copying(infos, source.rows(names)), Discard(addresses), Settings())
+    return MemoryRows(list(values), addresses, np.ones(len(values), bool))
+
+
+def _copying(tensors: Mapping[str, TensorInfo], rows: RowsT) -> Plan[RowsT]:
+    """A plan that merges nothing."""
+    return Plan(
+        options=Options.parse(),
+        tensors=tuple(
+            PlannedTensor(name=name, shape=info.shape, dtype=info.dtype, out_dtype=info.dtype, compute=None)
+            for name, info in tensors.items()
+        ),
+        merged=(),
+        base=rows,
+        finetuned=(),
+        finetuned_dtypes=np.empty((0, 0), np.uint8),
+    )
