@@ -10,8 +10,8 @@ EXAMPLES = """\
   negmerge demo
   negmerge demo --out /tmp/digits --json
 
-It leaves its recipe in the folder of the run: copy it, change it, and give it to
-negmerge unlearn."""
+The recipe is left in the folder of the run: copy it, change it, and run it
+with negmerge unlearn."""
 
 
 def demo(out: Out = None, as_json: AsJson = False, quiet: Quiet = False) -> None:

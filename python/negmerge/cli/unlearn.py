@@ -73,4 +73,4 @@ def run_recipe(recipe: Recipe, text: str, *, out: Path | None, as_json: bool, qu
         if not console.is_terminal:
             console.width = 110
         console.print(table(results))
-        console.print(f"Written to {folder}: results.json, results.png, merged/*.safetensors", soft_wrap=True)
+        print(f"Written to {folder}: results.json, results.png, merged/*.safetensors")

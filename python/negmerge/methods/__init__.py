@@ -1,0 +1,16 @@
+"""Unlearning methods, one file each, by the name that a recipe gives. :mod:`.interface` says what one is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..registry import Registry
+
+if TYPE_CHECKING:
+    from .interface import Method
+
+METHODS: Registry[Method] = Registry(
+    "method",
+    __name__,
+    {"single": ".single:METHOD", "uniform": ".uniform:METHOD", "negmerge": ".negmerge:METHOD"},
+)

@@ -1,0 +1,1 @@
+"""Measures of a model's output, one file each."""

@@ -1,0 +1,61 @@
+"""A whole unlearning run: data → base → pool → merged vectors → coefficients → evaluation → report.
+
+Every stage that is already finished in the run's folder under the same content key is taken from there;
+:mod:`negmerge.run_folder` says what lies where.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .base import train_base
+from .console import Reporter
+from .determinism import deterministic
+from .methods.interface import Context
+from .pool import finetune_pool
+from .recipe import Recipe
+from .report.plot import draw
+from .results import Results, versions
+from .run_folder import RunFolder, appearing_complete, write_json
+from .task import Task
+from .unlearning import unlearn
+
+
+def run(recipe: Recipe, recipe_text: str, root: Path, reporter: Reporter) -> Results:
+    """Do what is not done yet of ``recipe`` in the folder ``root``, and report all of it.
+
+    recipe_text: the recipe as it was read, kept in the folder. Raises subclasses of
+    :class:`~negmerge_ext.errors.NegmergeError`. Interrupted or killed, call it again: it goes on.
+    """
+    folder = RunFolder(root)
+    with deterministic(recipe.threads):
+        task = Task.prepare(recipe)
+        with folder.locked():
+            with appearing_complete(folder.recipe) as unfinished:
+                unfinished.write_text(recipe_text, encoding="utf-8")
+            results = _results(task, folder, reporter)
+            write_json(folder.results, results.to_dict())
+            with appearing_complete(folder.plot) as unfinished:
+                draw(results, unfinished)
+    return results
+
+
+def _results(task: Task, folder: RunFolder, reporter: Reporter) -> Results:
+    recipe, selection = task.recipe, task.selection
+    base, base_row = train_base(task, folder, reporter)
+    pool, members = finetune_pool(task, base, folder, reporter)
+    context = Context(base=base, pool=pool, build_model=task.build_model, folder=folder)
+    rows = [unlearn(name, task, context, base_row.validation, folder, reporter) for name in recipe.methods]
+    parts = {"train": selection.train, "validation": selection.validation, "test": selection.test}
+    return Results(
+        recipe=recipe.model_dump(mode="json"),
+        forgotten=selection.description,
+        images={
+            name: {"forget": len(part.forget), "retain": len(part.retain)} for name, part in parts.items()
+        },
+        data_sha256=task.data_sha256,
+        retain_floor=recipe.search.retain_ratio * base_row.validation.retain,
+        rows=(base_row, *rows),
+        pool=tuple(members),
+        versions=versions(),
+    )

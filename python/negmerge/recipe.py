@@ -1,0 +1,175 @@
+"""What a run is: the data model of a recipe. ``recipe_file`` reads one from YAML."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from .data import DATA_SETS
+from .methods import METHODS
+from .models import MODELS
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Smoothing = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys and non-finite numbers are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """The data set, and its shares that are validation and test split; the rest is the training split."""
+
+    name: Annotated[str, AfterValidator(DATA_SETS.check)]
+    validation: Share = 0.25
+    test: Share = 0.25
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Data:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave nothing to train on; their sum must stay below 1")
+        return self
+
+
+def _class(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"{value!r} is neither the name nor the number of a class")
+    return value
+
+
+class Forget(Section):
+    """The forget set: whole classes, or a random fraction of the training split, or training images by index.
+
+    classes: names or numbers of classes. fraction: share of the training split, drawn with the recipe's
+    seed. indices: positions in the data set.
+    """
+
+    classes: Annotated[list[Annotated[int | str, PlainValidator(_class)]], Field(min_length=1)] | None = None
+    fraction: Share | None = None
+    indices: Annotated[list[NonNegativeInt], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Forget:
+        if sum(way is not None for way in (self.classes, self.fraction, self.indices)) != 1:
+            raise ValueError("give exactly one of classes, fraction and indices")
+        return self
+
+
+class Model(Section):
+    """The architecture. ``width`` is its number of channels in the first layer."""
+
+    name: Annotated[str, AfterValidator(MODELS.check)]
+    width: PositiveInt = 32
+
+
+class Training(Section):
+    """Hyper-parameters of one training with AdamW.
+
+    learning_rate: its peak; it rises over the first tenth of the steps and falls to zero along a cosine.
+    augmentation: strength of random affine changes, 0 for none. seed: tells repetitions apart.
+    """
+
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat = 0.0
+    label_smoothing: Smoothing = 0.0
+    augmentation: NonNegativeFloat = 0.0
+    seed: NonNegativeInt = 0
+    batch_size: PositiveInt = 64
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if any(value in values[:place] for place, value in enumerate(values)):
+        raise ValueError("lists a value twice")
+    return values
+
+
+_ValueT = TypeVar("_ValueT")
+
+#: One value, or a list of different ones.
+Axis = Annotated[
+    list[_ValueT],
+    BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
+    AfterValidator(_distinct),
+    Field(min_length=1),
+]
+
+
+class Pool(Section):
+    """The fine-tunings on the forget set: every combination of the values given, one or a list per key.
+
+    freeze: glob patterns of parameter names that fine-tuning leaves alone.
+    """
+
+    epochs: Axis[PositiveInt]
+    learning_rate: Axis[PositiveFloat]
+    weight_decay: Axis[NonNegativeFloat] = [0.0]
+    label_smoothing: Axis[Smoothing] = [0.0]
+    augmentation: Axis[NonNegativeFloat] = [0.0]
+    seed: Axis[NonNegativeInt] = [0]
+    batch_size: PositiveInt = 64
+    freeze: list[str] = []
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """The values of each hyper-parameter, by its name in :class:`Training`."""
+        return {
+            name: values for name in Training.model_fields if isinstance(values := getattr(self, name), list)
+        }
+
+    def members(self) -> list[Training]:
+        """The hyper-parameters of every fine-tuning; the last axis changes fastest."""
+        combinations = itertools.product(*self.axes.values())
+        return [
+            Training(**dict(zip(self.axes, values, strict=True)), batch_size=self.batch_size)
+            for values in combinations
+        ]
+
+
+class Search(Section):
+    """How the scaling coefficient is searched on the validation split.
+
+    retain_ratio: retain accuracy must stay at this share of the base's or above. points: evenly spaced
+    coefficients over [0, 1], both ends included. refinements: how often the gaps beside the best one are
+    divided further. limit: the largest coefficient to try.
+    """
+
+    retain_ratio: Annotated[float, Field(gt=0, le=1)] = 0.95
+    points: Annotated[int, Field(ge=2)] = 21
+    refinements: NonNegativeInt = 1
+    limit: Annotated[float, Field(ge=1)] = 8.0
+
+
+class Recipe(Section):
+    """One unlearning run.
+
+    name: names its folder. seed: every random choice derives from it. threads: CPU threads of torch; results
+    are reproducible for one number of threads. training: how the base is trained.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: NonNegativeInt = 0
+    threads: PositiveInt = 1
+    data: Data
+    forget: Forget
+    model: Model
+    training: Training
+    pool: Pool
+    search: Search = Search()
+    methods: Axis[Annotated[str, AfterValidator(METHODS.check)]] = ["single", "uniform", "negmerge"]

@@ -1,0 +1,1 @@
+"""Showing results: a table and a plot."""

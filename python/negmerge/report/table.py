@@ -1,0 +1,86 @@
+"""The table of a run."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from ..results import Results, Row
+
+
+def table(results: Results) -> Table:
+    """One row per method, accuracies in per cent; the caption says how to read it."""
+    shown = Table(
+        title=escape(f"Forgetting {results.forgotten}: accuracy in %"),
+        caption=escape(_caption(results)),
+        box=box.SIMPLE_HEAVY,
+        title_style="bold",
+        caption_style="dim",
+        caption_justify="left",
+        padding=(0, 0, 0, 1),
+        show_edge=False,
+        pad_edge=False,
+    )
+    shown.add_column("Method", no_wrap=True)
+    headings = (
+        "λ",
+        "Forget\nval.",
+        "Retain\nval.",
+        "Forget\ntest",
+        "Retain\ntest",
+        "Kept\n%",
+        "Evalu-\nations",
+        "Seconds",
+    )
+    for heading in headings:
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for row in results.rows:
+        shown.add_row(*_cells(row))
+    return shown
+
+
+def _cells(row: Row) -> list[str]:
+    kept = "–" if row.kept_fraction is None else f"{100 * row.kept_fraction:.1f}"
+    coefficient = f"{row.coefficient:.4g}{'+' if row.at_limit else ''}"
+    scores = (row.validation.forget, row.validation.retain, row.test.forget, row.test.retain)
+    return [
+        row.title,
+        coefficient,
+        *(f"{100 * score:.1f}" for score in scores),
+        kept,
+        str(row.evaluations),
+        f"{row.seconds:.1f}",
+    ]
+
+
+def _caption(results: Results) -> str:
+    validation, test = results.images["validation"], results.images["test"]
+    ratio = results.recipe["search"]["retain_ratio"]
+    lines = [
+        f"λ: coefficient of the negated vector with the lowest forget accuracy on validation at a retain "
+        f"accuracy of {100 * results.retain_floor:.1f} % or more ({ratio:g} × the base's).",
+    ]
+    if any(row.at_limit for row in results.rows):
+        lines.append("+: the search ended at the recipe's limit.")
+    elements = next((row.elements for row in results.rows if row.elements), None)
+    if elements:
+        lines.append(f"Kept: elements in the merged vector, of the model's {elements:,}.")
+    seconds = sum(member.seconds for member in results.pool)
+    lines += [
+        f"Evaluations: passes over the validation split ({validation['forget']} forget and "
+        f"{validation['retain']} retain images; test: {test['forget']} and {test['retain']}).",
+        f"Seconds: merging, search and final evaluation (base: training). All share the pool of "
+        f"{len(results.pool)} fine-tuned checkpoints, which took {seconds:.1f} s.",
+    ]
+    lines += [_spread(row) for row in results.rows if len(row.candidates) > 1]
+    return "\n".join(lines)
+
+
+def _spread(row: Row) -> str:
+    """How the candidates among which a method chose differ."""
+    forget = [100 * point.forget for point in row.candidates]
+    return (
+        f"{row.title}: {row.candidate}. Searched alike, the {len(forget)} candidates reach forget accuracies "
+        f"of {min(forget):.1f} to {max(forget):.1f} % on validation."
+    )

@@ -1,0 +1,141 @@
+"""The folder of a run: what lies where, and which stages are finished.
+
+    recipe.yaml                     the recipe, as it was read
+    base.safetensors   base.json    the base
+    pool/000.safetensors   .json    fine-tuned checkpoints, in the order of the recipe's combinations
+    patches/NAME.safetensors        merged vectors of the whole pool: ``negmerge patch`` applies them
+    search/NAME.json                the coefficients tried on a merged vector, and their validation accuracies
+    merged/METHOD.safetensors .json the unlearned model of a method, and what it scored
+    results.json   results.png      everything that the table says, and the plot
+
+A stage is finished when its JSON record is there. The record holds a key of all that the stage depends on; a
+changed recipe changes the keys of the stages that it concerns, and a run repeats these only. Files
+appear under their names when they are complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import BusyError
+
+#: Of the records. Raised when the facts of a stage change; stages recorded in an older format are repeated.
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """The result of a stage: its JSON record, and the file that this is about (itself, if there is none)."""
+
+    record: Path
+    file: Path
+
+    def finished(self, key: str) -> dict[str, Any] | None:
+        """The facts recorded, if the stage was finished under this key; else ``None``."""
+        try:
+            found = json.loads(self.record.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        if not isinstance(found, dict) or not self.file.exists():
+            return None
+        return found if found.pop("format", None) == _FORMAT and found.pop("key", None) == key else None
+
+    def begin(self) -> None:
+        """Take back the record before the file changes: a stage that is killed must not pass for finished."""
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        self.record.unlink(missing_ok=True)
+
+    def finish(self, key: str, facts: dict[str, Any]) -> None:
+        """Record the stage as finished."""
+        write_json(self.record, {"format": _FORMAT, "key": key, **facts})
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths within the folder ``root`` of a run."""
+
+    root: Path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out, within the block; :class:`~negmerge.errors.BusyError` if one is in."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError("another run is at work in this folder", path=self.root) from None
+            except OSError:
+                pass  # some network file systems cannot lock a folder; that is no reason not to run
+            yield
+        finally:
+            os.close(descriptor)
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.yaml"
+
+    @property
+    def base(self) -> Artefact:
+        return _checkpoint(self.root, "base")
+
+    def member(self, number: int) -> Artefact:
+        """Fine-tuned checkpoint ``number``, from 0."""
+        return _checkpoint(self.root / "pool", f"{number:03d}")
+
+    def patch(self, name: str) -> Path:
+        return self.root / "patches" / f"{name}.safetensors"
+
+    def search(self, name: str) -> Artefact:
+        record = self.root / "search" / f"{name}.json"
+        return Artefact(record, record)
+
+    def merged(self, method: str) -> Artefact:
+        return _checkpoint(self.root / "merged", method)
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.json"
+
+    @property
+    def plot(self) -> Path:
+        return self.root / "results.png"
+
+    def remove_members_from(self, number: int) -> None:
+        """Remove checkpoints of a larger pool that an earlier recipe left, so that ``pool/*`` is the pool."""
+        while (member := self.member(number)).record.exists() or member.file.exists():
+            member.record.unlink(missing_ok=True)
+            member.file.unlink(missing_ok=True)
+            number += 1
+
+
+def _checkpoint(folder: Path, name: str) -> Artefact:
+    return Artefact(folder / f"{name}.json", folder / f"{name}.safetensors")
+
+
+@contextmanager
+def appearing_complete(path: Path) -> Iterator[Path]:
+    """A path to write to within the block; what was written becomes ``path`` at its end, durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        yield unfinished
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write plain data as indented JSON, complete or not at all."""
+    with appearing_complete(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

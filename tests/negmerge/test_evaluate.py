@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from negmerge.data.image_set import ImageSet
+from negmerge.data.selection import select
+from negmerge.data.splits import Splits
+from negmerge.evaluate import Evaluation, Scores, predict
+from negmerge.recipe import Forget
+
+
+class FirstPixel(torch.nn.Module):
+    """Votes for the class whose number the first pixel holds, and is wrong while training."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        votes = (images[:, 0, 0, 0] * 255).round().long() + int(self.training)
+        return torch.nn.functional.one_hot(votes, 4).float()
+
+
+def images_saying(votes: list[int], labels: list[int]) -> ImageSet:
+    pixels = np.array(votes, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return ImageSet("votes", pixels, np.array(labels, dtype=np.int64), ("a", "b", "c"))
+
+
+def test_accuracies_are_of_the_right_images():
+    train, validation, test = np.split(np.arange(12), [3, 7])
+    splits = Splits(train, validation, test)
+    labels, votes = np.zeros(12, dtype=int), np.zeros(12, dtype=int)
+    labels[train], votes[train] = [0, 1, 2], [1, 1, 1]
+    labels[validation], votes[validation] = [0, 0, 1, 2], [0, 1, 1, 2]
+    labels[test], votes[test] = [0, 0, 0, 1, 2], [0, 1, 1, 1, 0]
+    images = images_saying(votes.tolist(), labels.tolist())
+    evaluation = Evaluation(images, select(Forget(classes=["a"]), images, splits, seed=0))
+    assert evaluation.scores(FirstPixel().train(), "validation") == Scores(1 / 2, 2 / 2)
+    assert evaluation.scores(FirstPixel(), "test") == Scores(1 / 3, 1 / 2)
+
+
+def test_predictions_do_not_depend_on_how_many_images_are_given_at_once():
+    images = torch.randint(0, 3, (2500, 1, 2, 2), dtype=torch.uint8)
+    logits = predict(FirstPixel(), images)
+    assert torch.equal(logits.argmax(dim=1), images[:, 0, 0, 0].long())
+    assert not logits.requires_grad

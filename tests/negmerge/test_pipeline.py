@@ -1,0 +1,266 @@
+"""Whole runs, on a narrow model and few epochs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from negmerge.checkpoint import load_weights
+from negmerge.console import Reporter
+from negmerge.errors import DataError
+from negmerge.evaluate import Scores
+from negmerge.pipeline import run
+from negmerge.recipe_file import parse_recipe
+from negmerge.results import Results
+from negmerge.task import Task
+from safetensors.torch import load_file
+
+import negmerge_ext
+
+QUIET = Reporter(quiet=True)
+
+
+def run_text(text: str, root: Path, reporter: Reporter = QUIET) -> Results:
+    return run(parse_recipe(text, "recipe"), text, root, reporter)
+
+
+def checksums(root: Path) -> dict[str, str]:
+    """SHA-256 of every checkpoint and patch of a run."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*.safetensors"))
+    }
+
+
+def without_seconds(plain: object) -> object:
+    if isinstance(plain, dict):
+        return {name: without_seconds(value) for name, value in plain.items() if name != "seconds"}
+    if isinstance(plain, (list, tuple)):
+        return [without_seconds(value) for value in plain]
+    return plain
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_text: str) -> tuple[Path, Results]:
+    """A run from start to end; tests leave its checkpoints as they are."""
+    root = tmp_path_factory.mktemp("finished")
+    return root, run_text(small_text, root)
+
+
+def test_folder_holds_what_it_is_documented_to_hold(finished, small_text):
+    root, results = finished
+    names = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    methods, members = ("single", "uniform", "negmerge"), ("000", "001", "002")
+    searches = ("uniform", "negmerge", *(f"single-{number}" for number in members))
+    assert names == {
+        "recipe.yaml",
+        "results.json",
+        "results.png",
+        "base.safetensors",
+        "base.json",
+        *(f"pool/{number}.{suffix}" for number in members for suffix in ("safetensors", "json")),
+        *(f"patches/{name}.safetensors" for name in ("uniform", "negmerge")),
+        *(f"search/{name}.json" for name in searches),
+        *(f"merged/{name}.{suffix}" for name in methods for suffix in ("safetensors", "json")),
+    }
+    assert (root / "recipe.yaml").read_text() == small_text
+    assert json.loads((root / "results.json").read_text()) == json.loads(json.dumps(results.to_dict()))
+
+
+def test_reported_scores_are_those_of_the_written_files(finished, small):
+    root, results = finished
+    task = Task.prepare(small)
+    torch.set_num_threads(small.threads)
+    files = [
+        root / "base.safetensors",
+        *(root / "merged" / f"{row.method}.safetensors" for row in results.rows[1:]),
+    ]
+    for row, file in zip(results.rows, files, strict=True):
+        model = load_weights(task.build_model(), file)
+        assert task.evaluation.scores(model, "validation") == row.validation
+        assert task.evaluation.scores(model, "test") == row.test
+
+
+def test_choice_agrees_with_its_curve_and_with_the_file_written(finished):
+    _, results = finished
+    base, *rows = results.rows
+    assert results.retain_floor == pytest.approx(0.95 * base.validation.retain)
+    for row in rows:
+        chosen = next(point for point in row.curve if point.coefficient == row.coefficient)
+        assert Scores(chosen.forget, chosen.retain) == row.validation, (
+            "a patch is the merged file, to the bit"
+        )
+        assert chosen in row.candidates
+        qualifying = [point for point in row.curve if point.retain >= results.retain_floor]
+        assert chosen.forget == min(point.forget for point in qualifying)
+        assert row.curve[0].coefficient == 0
+        assert Scores(row.curve[0].forget, row.curve[0].retain) == base.validation
+
+
+def test_costs_are_counted(finished):
+    _, results = finished
+    base, single, uniform, negmerge = results.rows
+    assert base.evaluations == 1
+    for row in (uniform, negmerge):
+        assert row.evaluations == len(row.curve) - 1
+        assert len(row.candidates) == 1
+    assert len(single.candidates) == 3
+    assert single.evaluations >= 3 * 5
+    assert single.validation.forget == min(point.forget for point in single.candidates)
+
+
+def test_merged_files_are_merges_of_the_pool_files(finished, tmp_path):
+    root, results = finished
+    pool = [root / member.file for member in results.pool]
+    for row in results.rows[2:]:
+        out = tmp_path / "again.safetensors"
+        report = negmerge_ext.merge(
+            root / "base.safetensors", pool, out=out, method=row.method, scale=row.coefficient, overwrite=True
+        )
+        again, written = load_file(out), load_file(root / "merged" / f"{row.method}.safetensors")
+        assert all(torch.equal(again[name], written[name]) for name in written)
+        assert (row.kept, row.elements) == (report.kept, report.model_elements)
+
+
+def test_frozen_parameters_have_zero_task_vectors_and_others_have_not(finished):
+    root, results = finished
+    base = load_file(root / "base.safetensors")
+    for member in results.pool:
+        tuned = load_file(root / member.file)
+        for name, tensor in base.items():
+            moved = not torch.equal(tensor, tuned[name])
+            assert moved == (not name.startswith(("head.", "normalise."))), name
+
+
+def test_pool_members_differ_in_what_the_recipe_varies(finished):
+    _, results = finished
+    assert [member.hyperparameters["learning_rate"] for member in results.pool] == [0.001, 0.003, 0.01]
+    assert len({member.loss for member in results.pool}) == 3
+
+
+def test_counts_of_images(finished, small):
+    _, results = finished
+    labels = Task.prepare(small).images.labels
+    forget = sum(part["forget"] for part in results.images.values())
+    retain = sum(part["retain"] for part in results.images.values())
+    assert forget == np.count_nonzero(labels == 3)
+    assert forget + retain == len(labels)
+
+
+def test_running_again_repeats_nothing(finished, small_text):
+    root, results = finished
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.parent.name or path.is_file()}
+    again = run_text(small_text, root)
+    assert again == results
+    rewritten = {path.name for path in before if path.is_file() and path.stat().st_mtime_ns != before[path]}
+    assert rewritten == {"recipe.yaml", "results.json", "results.png"}
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing catches it."""
+
+
+class KilledAfter(Reporter):
+    """Kills the run at a given step of training, fine-tuning or search."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(quiet=True)
+        self.left = steps
+
+    def stage(self, title: str, total: int):  # type: ignore[no-untyped-def]
+        reporter = self
+
+        class Context:
+            def __enter__(self) -> Context:
+                return self
+
+            def __exit__(self, *problem: object) -> None:
+                return None
+
+            def advance(self) -> None:
+                reporter.left -= 1
+                if reporter.left < 0:
+                    raise Killed
+
+            def line(self, text: str) -> None:
+                return None
+
+        return Context()
+
+
+def test_killed_runs_go_on_to_the_same_results(finished, small_text, tmp_path):
+    root, results = finished
+    kills = 0
+    for steps in (2, 6, 7, 3, 9, 2, 11, 6):  # in the base, between and within fine-tunings, in each search
+        try:
+            run_text(small_text, tmp_path, KilledAfter(steps))
+        except Killed:
+            kills += 1
+    assert kills >= 5
+    resumed = run_text(small_text, tmp_path)
+    assert checksums(tmp_path) == checksums(root)
+    assert without_seconds(resumed.to_dict()) == without_seconds(results.to_dict())
+
+
+def test_a_changed_recipe_repeats_what_it_concerns(finished, small_text, tmp_path):
+    root, _ = finished
+    shutil.copytree(root, tmp_path / "run")
+    before = checksums(tmp_path / "run")
+    run_text(small_text.replace("[0.001, 0.003, 0.01]", "[0.001, 0.003]"), tmp_path / "run")
+    smaller = checksums(tmp_path / "run")
+    gone = {"pool/002.safetensors"}
+    merged = {name for name in before if name.startswith(("merged/", "patches/"))}
+    assert set(before) - set(smaller) == gone
+    kept = set(smaller) - merged
+    assert {name: smaller[name] for name in kept} == {name: before[name] for name in kept}
+    assert smaller["merged/uniform.safetensors"] != before["merged/uniform.safetensors"]
+
+    run_text(small_text, tmp_path / "run")
+    assert checksums(tmp_path / "run") == before, "going back gives the first result again"
+
+
+def test_another_forget_set_keeps_the_base_and_repeats_the_rest(finished, small_text, tmp_path):
+    root, _ = finished
+    shutil.copytree(root, tmp_path / "run")
+    text = small_text.replace("classes: [3]", "classes: [7]")
+    changed, fresh = run_text(text, tmp_path / "run"), run_text(text, tmp_path / "fresh")
+    assert checksums(tmp_path / "run") == checksums(tmp_path / "fresh")
+    assert without_seconds(changed.to_dict()) == without_seconds(fresh.to_dict())
+    assert checksums(tmp_path / "run")["base.safetensors"] == checksums(root)["base.safetensors"]
+
+
+def test_another_seed_is_another_run(finished, small_text, tmp_path):
+    root, results = finished
+    other = run_text(small_text + "seed: 1\n", tmp_path)
+    assert other.data_sha256 == results.data_sha256
+    assert checksums(tmp_path)["base.safetensors"] != checksums(root)["base.safetensors"]
+
+
+def test_random_training_images_can_be_forgotten_too(small_text, tmp_path):
+    text = small_text.replace("classes: [3]", "fraction: 0.1").replace(
+        "[single, uniform, negmerge]", "[negmerge]"
+    )
+    results = run_text(text, tmp_path)
+    assert results.images["validation"]["forget"] == results.images["train"]["forget"]
+    assert results.forgotten == "10 % of the training images of digits, at random"
+    assert len(results.rows) == 2
+
+
+def test_bad_data_is_refused_before_anything_is_written(small_text, tmp_path):
+    with pytest.raises(DataError, match="no class has number 12"):
+        run_text(small_text.replace("[3]", "[12]"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_torch_settings_are_as_before(finished, small_text):
+    root, _ = finished
+    torch.use_deterministic_algorithms(False)
+    before = torch.get_num_threads()
+    run_text(small_text, root)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == before

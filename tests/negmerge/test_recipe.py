@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import pytest
+from negmerge.errors import RecipeError
+from negmerge.recipe import Pool
+from negmerge.recipe_file import embedded_recipe, parse_recipe, read_recipe
+
+from negmerge_ext.errors import InputError
+
+
+def refused(text: str) -> str:
+    with pytest.raises(RecipeError) as problem:
+        parse_recipe(text, "my.yaml")
+    message = str(problem.value)
+    assert message.startswith("my.yaml: ")
+    return message
+
+
+def test_embedded_recipe_makes_a_pool_of_eight_or_more():
+    recipe, text = embedded_recipe("digits")
+    assert recipe.name == "digits"
+    assert len(recipe.pool.members()) >= 8
+    assert set(recipe.methods) == {"single", "uniform", "negmerge"}
+    assert parse_recipe(text, "again") == recipe
+
+
+def test_pool_is_every_combination_of_its_values():
+    pool = Pool(epochs=2, learning_rate=[0.1, 0.2], weight_decay=[0.0, 0.5, 1.0], seed=[7, 8], batch_size=16)
+    members = pool.members()
+    assert len(members) == 2 * 3 * 2
+    assert {(one.learning_rate, one.weight_decay, one.seed) for one in members} == {
+        (rate, decay, seed) for rate in (0.1, 0.2) for decay in (0.0, 0.5, 1.0) for seed in (7, 8)
+    }
+    assert {(one.epochs, one.batch_size, one.augmentation) for one in members} == {(2, 16, 0.0)}
+
+
+def test_numbers_with_an_exponent_and_no_point_are_numbers(small_text):
+    recipe = parse_recipe(small_text.replace("learning_rate: 0.01", "learning_rate: 1e-2"), "my.yaml")
+    assert recipe.training.learning_rate == 0.01
+
+
+@pytest.mark.parametrize(
+    ("written", "typo", "line", "nearest"),
+    [
+        ("search:", "serach:", 12, "'search'"),
+        ("  freeze:", "  freez:", 11, "'freeze'"),
+        ("{points: 6", "{point: 6", 12, "'points'"),
+        ("width: 4", "widht: 4", 5, "'width'"),
+    ],
+)
+def test_unknown_key_names_line_section_and_nearest_key(small_text, written, typo, line, nearest):
+    message = refused(small_text.replace(written, typo))
+    assert f"line {line}: unknown key" in message
+    assert f"did you mean {nearest}?" in message
+
+
+def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
+    message = refused(small_text.replace("width: 4", "width: 4, zzz: 1"))
+    assert "unknown key 'zzz' in model; known: name, width" in message
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong", "says"),
+    [
+        (
+            "name: digits",
+            "name: digitz",
+            "line 3: data.name: no data set is called 'digitz'; did you mean",
+        ),
+        ("small_cnn", "smal_cnn", "model.name: no model is called 'smal_cnn'; did you mean 'small_cnn'?"),
+        (
+            "uniform, negmerge]",
+            "negmerg]",
+            "methods[1]: no method is called 'negmerg'; did you mean",
+        ),
+        ("classes: [3]", "classes: []", "forget.classes: List should have at least 1 item"),
+        ("classes: [3]", "classes: [3.5]", "3.5 is neither the name nor the number of a class"),
+        (
+            "classes: [3]",
+            "classes: [3], fraction: 0.1",
+            "forget: give exactly one of",
+        ),
+        ("{classes: [3]}", "{}", "forget: give exactly one of"),
+        ("[0.001, 0.003, 0.01]", "[0.001, 0.001]", "line 9: pool.learning_rate: lists a value twice"),
+        (
+            "[0.001, 0.003, 0.01]",
+            "[0.001, -1]",
+            "line 9: pool.learning_rate[1]: Input should be greater than 0",
+        ),
+        ("[0.001, 0.003, 0.01]", "fast", "pool.learning_rate[0]: Input should be a valid number"),
+        ("points: 6", "points: 1", "search.points: Input should be greater than or equal to 2"),
+        ("limit: 4", "limit: .inf", "search.limit: Input should be a finite number"),
+        ("limit: 4", "retain_ratio: 1.5", "search.retain_ratio: Input should be less than or equal to 1"),
+        ("{name: digits}", "{name: digits, validation: 0.6, test: 0.4}", "leave nothing to train on"),
+        ("name: small\n", "name: ../up\n", "line 2: name: String should match pattern"),
+        ("name: small\n", "", "name is missing"),
+    ],
+)
+def test_wrong_values_are_named(small_text, written, wrong, says):
+    assert says in refused(small_text.replace(written, wrong))
+
+
+def test_all_mistakes_are_listed_together(small_text):
+    message = refused(small_text.replace("points: 6", "point: 6").replace("epochs: 3", "epochs: 0"))
+    assert "2 mistakes" in message
+    assert "point" in message
+    assert "pool.epochs" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is not a recipe"),
+        ("- a\n- b\n", "is not a recipe"),
+        ("name: [unclosed\n", "is not valid YAML: line 2"),
+        ("name: x\nseed: 1\nname: y\n", "line 3: the key 'name' stands here a second time"),
+        ("name: !!python/object/apply:os.system ['true']\n", "is not valid YAML: line 1"),
+        ("name: x\n? [a, b]\n: 1\n", "is not valid YAML: line 2"),
+        ("1: x\n", "line 1: unknown key '1'"),
+    ],
+)
+def test_what_is_not_a_recipe_is_refused(text, says):
+    assert says in refused(text)
+
+
+def test_missing_and_undecodable_files_are_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"absent\.yaml: cannot be read: No such file"):
+        read_recipe(tmp_path / "absent.yaml")
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(RecipeError, match=r"binary\.yaml: cannot be read: is not UTF-8"):
+        read_recipe(binary)
+
+
+def test_recipe_errors_are_input_errors():
+    assert issubclass(RecipeError, InputError)

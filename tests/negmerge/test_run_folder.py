@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from negmerge.errors import BusyError
+from negmerge.run_folder import RunFolder, appearing_complete, write_json
+
+
+def test_a_stage_is_finished_under_its_own_key_only(tmp_path):
+    member = RunFolder(tmp_path).member(3)
+    assert member.finished("k") is None
+    member.begin()
+    member.file.write_bytes(b"weights")
+    assert member.finished("k") is None
+    member.finish("k", {"loss": 0.5})
+    assert member.finished("k") == {"loss": 0.5}
+    assert member.finished("other") is None
+
+
+def test_beginning_again_takes_the_record_back(tmp_path):
+    base = RunFolder(tmp_path).base
+    base.begin()
+    base.file.write_bytes(b"old")
+    base.finish("k", {})
+    base.begin()
+    assert base.finished("k") is None
+    assert base.file.exists()
+
+
+def test_a_record_without_its_file_does_not_count(tmp_path):
+    base = RunFolder(tmp_path).base
+    base.begin()
+    base.finish("k", {})
+    assert base.finished("k") is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"loss": 1}'])
+def test_a_damaged_record_does_not_count(tmp_path, content):
+    search = RunFolder(tmp_path).search("negmerge")
+    search.begin()
+    search.record.write_text(content)
+    assert search.finished("k") is None
+
+
+def fail_half_way(target: Path) -> None:
+    with appearing_complete(target) as unfinished:
+        unfinished.write_text("half")
+        raise RuntimeError
+
+
+def test_files_appear_complete_or_not_at_all(tmp_path):
+    target = tmp_path / "deep" / "file"
+    with pytest.raises(RuntimeError):
+        fail_half_way(target)
+    assert list(target.parent.iterdir()) == []
+
+    with appearing_complete(target) as unfinished:
+        unfinished.write_text("old")
+    with pytest.raises(RuntimeError):
+        fail_half_way(target)
+    assert target.read_text() == "old"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_json_refuses_what_other_readers_would_not_understand(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_removes_members_of_a_larger_pool_and_nothing_else(tmp_path):
+    folder = RunFolder(tmp_path)
+    for number in range(5):
+        folder.member(number).begin()
+        folder.member(number).file.write_bytes(b"weights")
+        folder.member(number).finish("k", {})
+    foreign = tmp_path / "pool" / "notes.txt"
+    foreign.write_text("mine")
+    folder.remove_members_from(2)
+    left = sorted(path.name for path in (tmp_path / "pool").iterdir())
+    assert left == ["000.json", "000.safetensors", "001.json", "001.safetensors", "notes.txt"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from negmerge.errors import BusyError
+from negmerge.run_folder import RunFolder
+with RunFolder(Path(sys.argv[1])).locked():
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    command = [sys.executable, "-c", HOLD, str(folder.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(BusyError, match="another run is at work in this folder"):
+            enter(folder)
+        other.kill()
+        other.wait()
+        enter(folder)
+
+
+def enter(folder: RunFolder) -> None:
+    with folder.locked():
+        pass
