@@ -1,0 +1,86 @@
+"""Writing to disk: reserving, writing and syncing, with errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import DiskSpaceError, OutputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_RESERVATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors into :class:`DiskSpaceError` or :class:`OutputError` about ``path``."""
+    try:
+        yield
+    except OSError as problem:
+        if isinstance(problem, (DiskSpaceError, OutputError)):
+            raise
+        if problem.errno in _FULL:
+            raise DiskSpaceError(
+                f"does not fit: {problem.strerror}", path=path, remedy="Free space, or write to another disk"
+            ) from problem
+        raise OutputError(
+            f"cannot be written: {problem.strerror or problem}",
+            path=path,
+            remedy="Check its folder's permissions and limits, or write elsewhere",
+        ) from problem
+
+
+def create_file(path: Path, content: bytes, size: int) -> None:
+    """Make a file of ``size`` bytes that begins with ``content``; all its space is reserved on the disk."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        _reserve(descriptor, size)
+        write_all(descriptor, memoryview(content), 0)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all of ``data`` at ``offset``, in as many calls as the system needs."""
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:  # some network file systems have nothing to sync in a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Bytes that may be written to the file system of ``folder``; ``None`` if it does not say."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as problem:
+        if problem.errno not in _NO_RESERVATION:
+            raise
+        os.ftruncate(descriptor, size)

@@ -1,0 +1,1 @@
+"""Engines: each executes the same plan, in memory or out of core."""

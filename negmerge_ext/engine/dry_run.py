@@ -1,0 +1,102 @@
+"""What a merge to files would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checkpoint.journal import Position
+from ..checkpoint.output import plan_output
+from ..checkpoint.preflight import available_bytes, output_problems
+from ..checkpoint.provenance import input_identities, provenance
+from ..errors import MemoryBudgetError, NegmergeError
+from ..plan import Plan, Source
+from .budget import fit
+from .chunks import cut
+from .needs import find_needs
+from .pipeline import Settings
+from .placing import Rows
+from .sinks import FileSink
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The plan of a merge to files.
+
+    merged, copied: numbers of tensors. models: N. models_at_a_time: of one kernel call. bytes_read,
+    bytes_written: of inputs and of all output files (companion files included). chunks: pieces of work.
+    memory_bytes: all memory that the merge takes, buffer_bytes the part of its buffers; 0 if max_memory is
+    too small. disk_needed, disk_free: bytes, on the output's file system (``None``: it does not say).
+    outputs: path and size of every weights file. problems: what would stop the merge.
+    """
+
+    method: str
+    scale: float
+    mode: str
+    models: int
+    models_at_a_time: int
+    merged: int
+    copied: int
+    bytes_read: int
+    bytes_written: int
+    chunks: int
+    memory_bytes: int
+    buffer_bytes: int
+    disk_needed: int
+    disk_free: int | None
+    outputs: tuple[tuple[str, int], ...]
+    problems: tuple[NegmergeError, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        outputs = [{"path": path, "bytes": size} for path, size in self.outputs]
+        return asdict(self) | {"outputs": outputs, "problems": [str(problem) for problem in self.problems]}
+
+
+def dry_run(
+    plan: Plan[Rows],
+    base: Source[Rows],
+    out: Path,
+    settings: Settings,
+    *,
+    inputs: Sequence[str],
+    overwrite: bool = False,
+) -> DryRun:
+    """What :func:`~negmerge_ext.engine.stream.merge_to_path` would do; nothing is written.
+
+    Raises :class:`~negmerge_ext.errors.OptionError`, :class:`~negmerge_ext.errors.OutputError` or
+    :class:`~negmerge_ext.errors.CheckpointError` if there is no such output; all other problems are listed.
+    """
+    output = plan_output(base, plan.tensors, out, provenance(plan, input_identities(plan, inputs)))
+    problems = output_problems(output, overwrite=overwrite)
+    needs = find_needs(plan, FileSink.wants)
+    shape = None
+    try:
+        shape = fit(plan, needs, settings.max_memory)
+    except MemoryBudgetError as problem:
+        problems.append(problem)
+    wanted = np.flatnonzero(needs.wanted).tolist()
+    return DryRun(
+        method=plan.options.method.name,
+        scale=plan.options.scale,
+        mode=plan.options.mode,
+        models=plan.models,
+        models_at_a_time=shape.models if shape else 0,
+        merged=len(plan.merged),
+        copied=len(plan.tensors) - len(plan.merged),
+        bytes_read=int(needs.read_bytes.sum()),
+        bytes_written=output.nbytes,
+        chunks=sum(1 for _ in cut(plan.tensors, wanted, shape.capacity, Position())) if shape else 0,
+        memory_bytes=shape.memory_bytes if shape else 0,
+        buffer_bytes=shape.buffer_bytes if shape else 0,
+        disk_needed=output.nbytes,
+        disk_free=available_bytes(output) if output.path.parent.is_dir() else None,
+        outputs=tuple(
+            (str(path), file.layout.size) for path, file in zip(output.paths, output.files, strict=True)
+        ),
+        problems=tuple(problems),
+    )

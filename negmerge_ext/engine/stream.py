@@ -1,0 +1,175 @@
+"""Merging out of core: from checkpoint files, and from memory too, to files or into memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .. import dtypes
+from ..checkpoint.finished import find_finished
+from ..checkpoint.journal import Position
+from ..checkpoint.output import Output, plan_output
+from ..checkpoint.preflight import output_problems
+from ..checkpoint.provenance import identity, input_identities, provenance
+from ..checkpoint.writer import Writer
+from ..errors import MemoryBudgetError, NegmergeError, OptionError, raise_problems
+from ..plan import Plan, Source
+from ..progress import Progress, in_two_passes, reporting
+from ..stats import NATIVE_STATS, MergeReport, tensor_stats
+from .budget import fit
+from .needs import find_needs
+from .pipeline import Result, Settings, run
+from .placing import Rows
+from .sinks import Discard, FileSink, Places
+from .verifying import VerifyingSink
+
+__all__ = ["Settings", "inspect", "merge_into_memory", "merge_to_path", "run"]
+
+
+def merge_to_path(
+    plan: Plan[Rows],
+    base: Source[Rows],
+    out: Path,
+    settings: Settings,
+    *,
+    inputs: Sequence[str],
+    overwrite: bool = False,
+    verify: bool = False,
+    resume: bool = False,
+) -> MergeReport:
+    """Execute ``plan`` and write its output to the file or folder ``out``, which appears when it is complete.
+
+    base: what the plan's base was made from; its sharding, metadata and companion files are kept. inputs:
+    paths or labels of base and fine-tuned models, whose last parts are recorded in the output. overwrite:
+    replace what is there. verify: compute everything again and compare it with what is read back from the
+    disk, before the output appears. resume: go on where an interrupted merge of the same inputs with the same
+    options stopped, with any budget and number of threads; the bytes are those of an uninterrupted merge. If
+    the output is complete already, nothing is done (the report then may lack the tensors' statistics).
+
+    Raises all problems with the output together before anything is written:
+    :class:`~negmerge_ext.errors.OutputExistsError`, :class:`~negmerge_ext.errors.OutputError`,
+    :class:`~negmerge_ext.errors.DiskSpaceError`, :class:`~negmerge_ext.errors.MemoryBudgetError`,
+    :class:`~negmerge_ext.errors.OptionError`. Later may come :class:`~negmerge_ext.errors.ResumeError`,
+    :class:`~negmerge_ext.errors.SourceChangedError` and :class:`~negmerge_ext.errors.VerificationError`.
+    """
+    began = time.monotonic()
+    recorded = provenance(plan, input_identities(plan, inputs))
+    output = plan_output(base, plan.tensors, out, recorded)
+    digest = identity(plan, recorded)
+    if resume:
+        if digest is None:
+            raise OptionError("a merge of state dicts in memory cannot be resumed", remedy="Leave resume out")
+        finished = find_finished(output, plan, digest)
+        if finished is not None:
+            with reporting(settings.progress) as progress:
+                result = _verify(plan, output, output.paths, settings, progress) if verify else None
+            rows = finished.rows if result is None else result.rows
+            return _report(plan, rows, result, began, output=output, resumed=True, verified=verify)
+
+    raise_problems([*output_problems(output, overwrite=overwrite), *budget_problems(plan, settings)])
+    with (
+        Writer(output, digest=digest, merged=len(plan.merged)) as writer,
+        reporting(settings.progress) as progress,
+    ):
+        first, second = in_two_passes(progress) if verify else (progress, None)
+        start = writer.begin(resume=resume)
+        rows = np.zeros(len(plan.merged), NATIVE_STATS) if start is None else start.rows
+        sink = FileSink(writer, _places(plan, output), rows)
+        result = run(plan, sink, settings, start=start, progress=first)
+        writer.finish(Position(len(plan.tensors), 0), result.rows)
+        read = result.bytes_read
+        if verify:
+            read += _verify(plan, output, writer.paths, settings, second).bytes_read
+        writer.publish()
+    return _report(
+        plan,
+        result.rows,
+        replace(result, bytes_read=read),
+        began,
+        output=output,
+        bytes_written=writer.bytes_written,
+        resumed=start is not None,
+        verified=verify,
+    )
+
+
+def merge_into_memory(plan: Plan[Rows], addresses: np.ndarray, settings: Settings) -> MergeReport:
+    """Execute ``plan`` and make every tensor, merged or copied, in memory.
+
+    addresses: int64 ``[tensors]``, where each tensor goes, row-major in its output dtype; 0: it is left out.
+    One may be the address of the base's own tensor if their dtypes are equal, no other overlap is allowed.
+    Raises :class:`~negmerge_ext.errors.MemoryBudgetError` and
+    :class:`~negmerge_ext.errors.SourceChangedError`.
+    """
+    began = time.monotonic()
+    with reporting(settings.progress) as progress:
+        result = run(plan, Discard(addresses), settings, progress=progress)
+    return _report(plan, result.rows, result, began)
+
+
+def inspect(plan: Plan[Rows], settings: Settings) -> MergeReport:
+    """Statistics and sign agreement of the merged tensors; nothing is written.
+
+    Raises :class:`~negmerge_ext.errors.MemoryBudgetError` and
+    :class:`~negmerge_ext.errors.SourceChangedError`.
+    """
+    began = time.monotonic()
+    with reporting(settings.progress) as progress:
+        result = run(plan, Discard(), settings, histogram=True, progress=progress)
+    return _report(plan, result.rows, result, began)
+
+
+def _verify(
+    plan: Plan[Rows], output: Output, paths: Sequence[Path], settings: Settings, progress: Progress | None
+) -> Result:
+    sink = VerifyingSink(paths, output, _places(plan, output), plan)
+    return run(plan, sink, settings, progress=progress)
+
+
+def _places(plan: Plan[Rows], output: Output) -> Places:
+    return Places(output, np.array([dtypes.BITS[tensor.out_dtype] for tensor in plan.tensors], np.int64))
+
+
+def budget_problems(plan: Plan[Rows], settings: Settings) -> list[NegmergeError]:
+    """What stands against writing the output of ``plan`` to files within ``settings.max_memory``."""
+    try:
+        fit(plan, find_needs(plan, FileSink.wants), settings.max_memory)
+    except MemoryBudgetError as problem:
+        return [problem]
+    return []
+
+
+def _report(
+    plan: Plan[Rows],
+    rows: np.ndarray | None,
+    result: Result | None,
+    began: float,
+    *,
+    output: Output | None = None,
+    bytes_written: int = 0,
+    resumed: bool = False,
+    verified: bool = False,
+) -> MergeReport:
+    tensors = [plan.tensors[index] for index in plan.merged]
+    names, elements = [tensor.name for tensor in tensors], [tensor.numel for tensor in tensors]
+    histogram = None if result is None else result.histogram
+    return MergeReport(
+        method=plan.options.method.name,
+        scale=plan.options.scale,
+        mode=plan.options.mode,
+        models=plan.models,
+        merged=() if rows is None else tensor_stats(names, elements, rows, histogram),
+        copied=tuple(tensor.name for tensor in plan.tensors if not tensor.merged),
+        model_elements=sum(tensor.numel for tensor in plan.tensors),
+        bytes_read=0 if result is None else result.bytes_read,
+        bytes_written=bytes_written,
+        seconds=time.monotonic() - began,
+        buffer_bytes=0 if result is None else result.buffer_bytes,
+        outputs=() if output is None else tuple(map(str, output.paths)),
+        resumed=resumed,
+        verified=verified,
+    )

@@ -1,0 +1,114 @@
+"""Shapes of merges: within the budget for any N, with long reads where it allows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from negmerge_ext import dtypes
+from negmerge_ext.checkpoint.base import FileRows, SourceFile
+from negmerge_ext.checkpoint.journal import Position
+from negmerge_ext.engine import budget
+from negmerge_ext.engine.budget import fit
+from negmerge_ext.engine.chunks import cut
+from negmerge_ext.engine.needs import find_needs
+from negmerge_ext.engine.sinks import Wants
+from negmerge_ext.errors import MemoryBudgetError
+from negmerge_ext.native import BLOCK
+from negmerge_ext.plan import Options, Plan, PlannedTensor
+
+_FILE = SourceFile(Path("file"), 1 << 50, 0, 0)
+_WANTS = [Wants(), Wants(output=True, copies=True), Wants(output=True, keep_bits=True)]
+
+
+def plan_of(
+    models: int, tensors: list[tuple[int, str, str, str | None]], model_dtype: str = "F32"
+) -> Plan[FileRows]:
+    """tensors: elements, dtype, output dtype, compute dtype (None: copied)."""
+    planned = tuple(
+        PlannedTensor(str(number), (size,), dtype, out_dtype, compute)
+        for number, (size, dtype, out_dtype, compute) in enumerate(tensors)
+    )
+    merged = tuple(number for number, tensor in enumerate(planned) if tensor.merged)
+
+    def rows(count: int) -> FileRows:
+        return FileRows((_FILE,), np.zeros(count, np.int32), np.zeros(count, np.int64), {})
+
+    return Plan(
+        options=Options.parse(),
+        tensors=planned,
+        merged=merged,
+        base=rows(len(planned)),
+        finetuned=(rows(len(merged)),) * models,
+        finetuned_dtypes=np.full((models, len(merged)), dtypes.CODES[model_dtype], np.uint8),
+    )
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan[FileRows]:
+    names = st.sampled_from(sorted(dtypes.CODES))
+    sizes = st.one_of(st.integers(0, 3), st.integers(0, 10**6), st.integers(0, 10**11))
+    merged = st.tuples(sizes, names, names, st.sampled_from(["F32", "F64"]))
+    copied = sizes.map(lambda size: (size, "I64", "I64", None))
+    tensors = draw(st.lists(st.one_of(merged, copied), max_size=5))
+    return plan_of(draw(st.sampled_from([0, 1, 2, 30, 31, 100, 4096])), [*tensors, draw(merged)], draw(names))
+
+
+@given(
+    plan=plans(),
+    wants=st.sampled_from(_WANTS),
+    histogram=st.booleans(),
+    extra=st.one_of(st.just(0), st.integers(0, 10**6), st.integers(0, 10**9)),
+)
+def test_shapes_fit_their_budget_and_hold_a_block_of_every_tensor(
+    plan: Plan[FileRows], wants: Wants, histogram: bool, extra: int
+) -> None:
+    needs = find_needs(plan, wants, histogram=histogram)
+    with pytest.raises(MemoryBudgetError) as caught:
+        fit(plan, needs, 1, histogram=histogram)
+    [least] = re.findall(r"needs (\d+)", str(caught.value))
+    with pytest.raises(MemoryBudgetError):
+        fit(plan, needs, int(least) - 1, histogram=histogram)
+    shape = fit(plan, needs, int(least) + extra, histogram=histogram)
+    assert shape.memory_bytes <= int(least) + extra
+    assert shape.models <= plan.models
+    assert 8 * shape.frame >= shape.capacity.bits[0]
+    assert 8 * shape.slot >= shape.models * shape.capacity.bits[1]
+    if shape.models < plan.models:
+        assert 8 * shape.state >= shape.capacity.bits[2]
+    for tensor in np.flatnonzero(needs.wanted):
+        block = min(BLOCK, int(needs.numel[tensor]))
+        assert (shape.capacity.bits >= shape.capacity.costs[:, tensor] * block).all()
+
+
+@pytest.mark.parametrize("models", [1, 2, 8, 30])
+def test_a_usual_pool_is_merged_in_one_call_and_long_reads(models: int) -> None:
+    plan = plan_of(models, [(10**9, "BF16", "BF16", "F32")], "BF16")
+    shape = fit(plan, find_needs(plan, _WANTS[1]), None)
+    assert shape.models == models
+    assert shape.capacity.bits[1] >= 8 << 20
+
+
+@pytest.mark.parametrize("models", [300, 4096])
+def test_a_large_pool_is_merged_in_groups_and_long_reads(models: int) -> None:
+    plan = plan_of(models, [(10**9, "F32", "F32", "F32")])
+    shape = fit(plan, find_needs(plan, _WANTS[1]), 256 << 20)
+    assert 8 <= shape.models < models
+    assert shape.capacity.bits[1] >= 8 << 20
+
+
+def test_a_small_model_takes_small_buffers() -> None:
+    plan = plan_of(8, [(10_000, "F32", "F32", "F32")])
+    shape = fit(plan, find_needs(plan, _WANTS[1]), None)
+    assert shape.buffer_bytes < 2 * 9 * 40_000 + 200_000
+    assert len(list(cut(plan.tensors, [0], shape.capacity, Position()))) == 1
+
+
+def test_the_default_budget_holds_thousands_of_models() -> None:
+    plan = plan_of(4096, [(10**7, "F32", "F32", "F32")] * 300)
+    assert fit(plan, find_needs(plan, _WANTS[1]), None).memory_bytes <= budget.DEFAULT_MEMORY
