@@ -1,0 +1,80 @@
+"""The kernel tests once more, in a build with AddressSanitizer and UndefinedBehaviorSanitizer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from native_builds import ROOT, build, run, tool
+
+TESTS = ROOT / "tests" / "negmerge_ext"
+
+OVERRUN = """
+import numpy as np
+from buffers import Buffer
+from negmerge_ext import native
+
+bits = Buffer(np.full(40, 0xFF, np.uint8))
+source, target = Buffer(np.zeros(80, np.uint32)), Buffer(np.zeros(320, np.uint32))
+native.gather(320, 4, source.address, bits.address, target.address)
+"""
+
+
+@pytest.fixture(scope="module")
+def package(build_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as it is in the sources, but with the sanitised module."""
+    folder = build(build_root / "sanitized", "_core", "-DNEGMERGE_SANITIZE=ON")
+    (module,) = folder.rglob("_core.*.so")
+    place = tmp_path_factory.mktemp("package")
+    (place / "negmerge_ext").mkdir()
+    for source in (ROOT / "negmerge_ext").iterdir():
+        if source.suffix != ".so":
+            (place / "negmerge_ext" / source.name).symlink_to(source)
+    (place / "negmerge_ext" / module.name).symlink_to(module)
+    return place
+
+
+@pytest.fixture(scope="module")
+def environment(package: Path) -> dict[str, str]:
+    compiler = tool("c++")
+    libraries = [run(compiler, f"-print-file-name=lib{name}.so").strip() for name in ("asan", "ubsan")]
+    if not all(Path(library).is_absolute() for library in libraries):
+        pytest.skip("the compiler has no sanitizer libraries")
+    return {
+        "PYTHONPATH": os.pathsep.join([str(package), str(ROOT / "tests")]),
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "NEGMERGE_TEST_TIGHT_BUFFERS": "1",
+    }
+
+
+@pytest.mark.slow
+def test_an_overrun_would_be_seen(package: Path, environment: dict[str, str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", OVERRUN],
+        cwd=package,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode != 0
+    assert "AddressSanitizer: heap-buffer-overflow" in ran.stderr
+
+
+@pytest.mark.slow
+def test_kernel_tests_pass_in_a_sanitized_build(package: Path, environment: dict[str, str]) -> None:
+    files = ("test_kernel_values.py", "test_kernel_invariance.py", "test_native_patches.py", "test_native.py")
+    out = run(
+        *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"),
+        *("-c", ROOT / "pyproject.toml", "-o", f"pythonpath={ROOT / 'tests'}"),
+        *(TESTS / name for name in files),
+        folder=package,
+        **environment,
+    )
+    assert " passed" in out

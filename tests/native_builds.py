@@ -1,0 +1,66 @@
+"""Building the native sources with CMake, for tests of what the compiler made of them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tool(name: str) -> str:
+    """The path of a program, which may lie beside the interpreter; skips the test if there is none."""
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which(name, path=search)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def run(*command: object, folder: Path | None = None, **environment: str) -> str:
+    """What a command prints; its complaints are the test's if it fails."""
+    words = [str(word) for word in command]
+    ran = subprocess.run(
+        words,
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=540,
+    )
+    if ran.returncode:
+        pytest.fail(
+            f"{' '.join(words)} ended with {ran.returncode}\n{ran.stdout[-8000:]}\n{ran.stderr[-8000:]}"
+        )
+    return ran.stdout
+
+
+def build(folder: Path, target: str, *options: str) -> Path:
+    """Configure and build ``target`` in ``folder``, which processes may share; return the folder."""
+    pybind11 = pytest.importorskip("pybind11")
+    cmake, ninja = tool("cmake"), tool("ninja")
+    tool("c++")
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(
+            *(cmake, "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"),
+            *(f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"),
+            *("-DNEGMERGE_CUDA=OFF", *options),
+        )
+        run(cmake, "--build", folder, "--target", target)
+    return folder
+
+
+def objects(folder: Path) -> dict[str, Path]:
+    """The object files of the kernels and their dispatch by the name of their source."""
+    found = {path.name.removesuffix(".cpp.o"): path for path in folder.rglob("negmerge_cpu.dir/*.cpp.o")}
+    assert {"dispatch", "pool", "run", "kernel_scalar"} <= set(found)
+    return found
