@@ -13,20 +13,20 @@ from . import dtypes, native
 from .checkpoint import Checkpoint
 from .checkpoint.provenance import InputIdentity, input_identities
 from .errors import DtypeError, NegmergeError, OptionError, PoolError, TiedTensorError, raise_problems
+from .in_memory.overlap import tied_tensors
+from .in_memory.plain_tensor import raw_view
+from .in_memory.running_sum import RunningSum
+from .in_memory.snapshot import read_rows, snapshot
+from .in_memory.state_dict import MemoryRows
+from .in_memory.targets import Target, given_target, new_target
+from .in_memory.ties import check_ties
 from .inputs import PATH_TYPES, ModelSource, open_model, parse_threads
-from .overlap import tied_tensors
 from .patch import Patch
 from .patches.builder import MemoryBuilder
 from .patches.description import describe
 from .patches.fingerprint import fingerprints
-from .plain_tensor import raw_view
 from .plan import Options, Plan, PlannedTensor, make_plan
-from .running_sum import RunningSum
-from .snapshot import read_rows, snapshot
-from .state_dict import MemoryRows
 from .stats import MergeReport, TensorStats, tensor_stats
-from .targets import Target, given_target, new_target
-from .ties import check_ties
 
 if TYPE_CHECKING:
     from .inputs import Model, StateDict

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from .engine import stream
 from .engine.memory import PACKING_BYTES, merge_in_memory
 from .errors import OptionError
+from .in_memory.state_dict import StateDictSource
+from .in_memory.targets import given_target, new_target
+from .in_memory.ties import check_ties
 from .inputs import (
     PATH_TYPES,
     as_pool,
@@ -19,10 +22,7 @@ from .inputs import (
     parse_settings,
 )
 from .plan import Options, Plan, make_plan
-from .state_dict import StateDictSource
 from .stats import MergeReport
-from .targets import given_target, new_target
-from .ties import check_ties
 
 if TYPE_CHECKING:
     from .inputs import Model, PathName, StateDict

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .checkpoint import Checkpoint, open_checkpoint
 from .engine.stream import Settings
 from .errors import DeviceError, OptionError, PoolError
+from .in_memory.state_dict import StateDictSource, is_module
 from .progress import Progress
 from .sizes import parse_bytes
-from .state_dict import StateDictSource, is_module
 
 if TYPE_CHECKING:
     import torch

@@ -41,6 +41,7 @@ def fill(
     return base, finetuned
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def agreeing(
     rng: np.random.Generator,
     shape: tuple[int, ...],
@@ -57,8 +58,7 @@ def agreeing(
     for dtype in finetuned_dtypes:
         sign = np.where(lone, rng.choice([-1.0, 1.0], size=shape), shared)
         update = size * (0.01 + np.abs(rng.normal(size=shape)))
-        with np.errstate(over="ignore"):
-            finetuned.append(_as(start + sign * update, dtype))
+        finetuned.append(_as(start + sign * update, dtype))
     return _as(start, base_dtype), tuple(finetuned)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..in_memory.state_dict import MemoryRows
 from ..plan import Plan
-from ..state_dict import MemoryRows
 from .base import FileRows
 
 PREFIX = "negmerge."

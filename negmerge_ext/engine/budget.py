@@ -28,8 +28,6 @@ DEFAULT_MEMORY = 512 << 20
 FRAMES = 3
 #: Models of one step are merged while those of the next are read.
 SLOTS = 2
-#: Added to every model's part of a slot: equal offsets within pages would compete for the same cache lines.
-STAGGER = 9 * ALIGNMENT
 
 #: Longer reads than this bring nothing; shorter ones make it worth while to take models in groups.
 _LONGEST_READ = 2 << 20
@@ -130,7 +128,7 @@ class _Sizer:
         self.least = min(self.total, native.BLOCK)
         self._fixed = fixed
         self._costs = np.stack([needs.frame, needs.model, needs.state])
-        self._most = self._costs[:, merged].max(axis=1, initial=0).tolist()
+        self._most: list[int] = self._costs[:, merged].max(axis=1, initial=0).tolist()
         blocks = np.minimum(needs.numel, native.BLOCK) * needs.frame
         self._copied_bits = int(blocks[copied].max(initial=0))
 
@@ -177,7 +175,7 @@ class _Sizer:
         return (
             # Output, base and keep bits begin at aligned addresses; keep bits are whole 16-bit words.
             _bytes(max(frame, self._copied_bits)) + 3 * ALIGNMENT + align(2 * pieces),
-            models * (_bytes(model) + STAGGER) if model else 0,
+            models * _bytes(model) if model else 0,
             # So do the four parts of the state of every piece.
             _bytes(state) + 4 * pieces * ALIGNMENT if models < self.models else 0,
         )

@@ -13,11 +13,11 @@ import numpy as np
 
 from .. import native
 from ..dtypes import CODES
-from ..plain_tensor import raw_view
+from ..in_memory.plain_tensor import raw_view
+from ..in_memory.state_dict import MemoryRows
+from ..in_memory.targets import Target
 from ..plan import MODES, Plan
-from ..state_dict import MemoryRows
 from ..stats import NATIVE_STATS
-from ..targets import Target
 
 #: Memory that packed copies take where the user set no limit.
 PACKING_BYTES = 64 << 20

@@ -11,9 +11,8 @@ import numpy as np
 
 from .. import dtypes, native
 from ..checkpoint.base import FileRows
+from ..in_memory.state_dict import MemoryRows
 from ..plan import Plan
-from ..state_dict import MemoryRows
-from .budget import STAGGER
 from .buffers import Buffer, align
 from .chunks import Piece
 from .needs import CODE_BITS, Needs
@@ -115,7 +114,7 @@ class Placement:
                 continue
             size = cuts.numel * bits[row] // 8
             addresses[row] = _laid_out(free, size)
-            free += align(int(size.sum())) + STAGGER
+            free += align(int(size.sum()))
             reads += self._file_reads(rows, index, cuts, bits[row], addresses[row], slot)
         return addresses.T.ravel(), codes.T.ravel(), reads
 

@@ -21,7 +21,7 @@ from .model import PatchableModel, Place
 from .sections import MemorySections, Segment, all_kept, segments
 
 if TYPE_CHECKING:
-    from ..state_dict import StateDict
+    from ..in_memory.state_dict import StateDict
 
 _ResultT = TypeVar("_ResultT")
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..errors import InputError, NegmergeError, UnsupportedTensorError, raise_problems
-from ..overlap import overlaps_itself, overlaps_within
-from ..plain_tensor import Value, is_torch, raw_view
-from ..state_dict import MemoryRows, StateDictSource, as_mapping
+from ..in_memory.overlap import overlaps_itself, overlaps_within
+from ..in_memory.plain_tensor import Value, is_torch, raw_view
+from ..in_memory.state_dict import MemoryRows, StateDictSource, as_mapping
 from .description import Description
 
 if TYPE_CHECKING:
-    from ..state_dict import StateDict
+    from ..in_memory.state_dict import StateDict
 
 #: Where a tensor lies: address of its first element, and its strides unless it is packed in row-major order.
 Place: TypeAlias = tuple[int, tuple[int, ...] | None]

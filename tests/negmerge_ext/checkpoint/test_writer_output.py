@@ -17,8 +17,8 @@ from negmerge_ext.checkpoint.output import Output, plan_output
 from negmerge_ext.checkpoint.preflight import output_problems
 from negmerge_ext.checkpoint.safetensors import read_header
 from negmerge_ext.errors import DiskSpaceError, OptionError, OutputError, OutputExistsError
+from negmerge_ext.in_memory.state_dict import StateDictSource
 from negmerge_ext.plan import PlannedTensor
-from negmerge_ext.state_dict import StateDictSource
 
 SHARDS = {"model-00001-of-00002.safetensors": ["a", "n"], "model-00002-of-00002.safetensors": ["b"]}
 POOL = make_pool(1, shapes={"a": (3, 4), "n": (5,), "b": (7,)}, copied=["n"])

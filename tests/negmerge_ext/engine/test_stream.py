@@ -32,8 +32,8 @@ from values import KINDS, fill
 from negmerge_ext.checkpoint import open_checkpoint
 from negmerge_ext.engine import stream
 from negmerge_ext.errors import MemoryBudgetError
+from negmerge_ext.in_memory.state_dict import StateDictSource
 from negmerge_ext.plan import Options, make_plan
-from negmerge_ext.state_dict import StateDictSource
 from negmerge_ext.stats import MergeReport
 
 

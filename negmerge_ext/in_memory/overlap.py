@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
-from .checkpoint.base import FileRows
+from .. import dtypes
+from ..checkpoint.base import FileRows
+from ..plan import Plan
 from .plain_tensor import raw_view
-from .plan import Plan
 from .state_dict import MemoryRows
 
 #: Work that proving two interleaved views disjoint may take; beyond it they count as overlapping.

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import native
-from .dtypes import BITS, CODES, to_numpy
-from .patches.builder import PatchTarget
-from .patches.sections import SEGMENT
-from .plan import MODES, Plan
+from .. import native
+from ..dtypes import BITS, CODES, to_numpy
+from ..patches.builder import PatchTarget
+from ..patches.sections import SEGMENT
+from ..plan import MODES, Plan
+from ..stats import NATIVE_STATS
 from .state_dict import MemoryRows
-from .stats import NATIVE_STATS
 
 #: Elements whose sign bits are one word.
 _PACK = 16

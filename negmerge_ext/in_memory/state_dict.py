@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InputError, NegmergeError, raise_problems
+from ..errors import InputError, NegmergeError, raise_problems
+from ..plan import TensorInfo
 from .plain_tensor import NotPlainError, Value, everyday_info, locate, raw_view
-from .plan import TensorInfo
 
 if TYPE_CHECKING:
     import torch

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint.base import FileRows
-from .checkpoint.files import FileReader
-from .dtypes import BITS, CODES
-from .errors import NegmergeError, TiedTensorError, raise_problems
+from ..checkpoint.base import FileRows
+from ..checkpoint.files import FileReader
+from ..dtypes import BITS, CODES
+from ..errors import NegmergeError, TiedTensorError, raise_problems
+from ..plan import Plan
 from .plain_tensor import raw_view
-from .plan import Plan
 from .state_dict import MemoryRows
 
 #: Bytes of a file compared at a time.

@@ -21,8 +21,8 @@ from negmerge_ext.errors import (
     PreflightError,
     UnsupportedTensorError,
 )
+from negmerge_ext.in_memory.state_dict import StateDictSource
 from negmerge_ext.plan import TensorInfo
-from negmerge_ext.state_dict import StateDictSource
 
 
 def test_metadata_and_addresses() -> None:
@@ -124,7 +124,7 @@ def test_tensors_inside_a_function_transform() -> None:
 
 
 def test_other_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from negmerge_ext import plain_tensor
+    from negmerge_ext.in_memory import plain_tensor
 
     elsewhere = SimpleNamespace(
         is_meta=False,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dtypes
-from .errors import (
+from .. import dtypes
+from ..errors import (
     DtypeError,
     InputError,
     MissingTensorError,
@@ -21,9 +21,9 @@ from .errors import (
     UnsupportedTensorError,
     raise_problems,
 )
+from ..plan import Plan, PlannedTensor
 from .overlap import overlaps_itself, overlaps_with_inputs, overlaps_within, tied_tensors
 from .plain_tensor import Value, is_torch, raw_view
-from .plan import Plan, PlannedTensor
 from .state_dict import MemoryRows, StateDictSource
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import dtypes
-from .errors import DeviceError, InputError, UnsupportedTensorError
-from .plan import TensorInfo
+from .. import dtypes
+from ..errors import DeviceError, InputError, UnsupportedTensorError
+from ..plan import TensorInfo
 
 if TYPE_CHECKING:
     import torch

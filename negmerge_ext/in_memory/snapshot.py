@@ -7,12 +7,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from .checkpoint import Checkpoint
-from .dtypes import nbytes
-from .engine.pipeline import Settings, run
-from .engine.sinks import Discard
+from ..checkpoint import Checkpoint
+from ..dtypes import nbytes
+from ..engine.pipeline import Settings, run
+from ..engine.sinks import Discard
+from ..plan import Options, Plan, PlannedTensor, TensorInfo
 from .plain_tensor import raw_view
-from .plan import Options, Plan, PlannedTensor, TensorInfo
 from .state_dict import MemoryRows, StateDictSource
 from .targets import new_target
 
