@@ -33,11 +33,19 @@ def write_errors(path: Path) -> Iterator[None]:
         ) from problem
 
 
-def create_file(path: Path, content: bytes, size: int) -> None:
-    """Make a file of ``size`` bytes that begins with ``content``; all its space is reserved on the disk."""
+def create_file(path: Path, size: int) -> None:
+    """Make a file of ``size`` bytes, all of them reserved on the disk."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         _reserve(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def write_beginning(path: Path, content: bytes) -> None:
+    """Write the first bytes of a file that is there."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
         write_all(descriptor, memoryview(content), 0)
     finally:
         os.close(descriptor)

@@ -42,15 +42,12 @@ def find_finished(output: Output, plan: Plan[object], digest: str) -> Finished |
 def _is_up_to_date(output: Output, plan: Plan[object]) -> bool:
     written = []
     for path, file in zip(output.paths, output.files, strict=True):
-        if not path.is_file():
+        if not path.is_file() or path.stat().st_size != file.layout.size:
             return False
         with path.open("rb") as found:
             if found.read(len(file.layout.header)) != file.layout.header:
                 return False
-        status = path.stat()
-        if status.st_size != file.layout.size:
-            return False
-        written.append(status.st_mtime_ns)
+        written.append(path.stat().st_mtime_ns)
     inputs = [rows.files for rows in (plan.base, *plan.finetuned) if isinstance(rows, FileRows)]
     # Unlike the time of the last modification, that of the last status change is not copied with a file.
     return max(file.path.stat().st_ctime_ns for files in inputs for file in files) < min(written)

@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 
 from ..errors import ResumeError, SourceChangedError, VerificationError
-from .disk import create_file, sync_file, sync_folder, write_all, write_errors
+from .disk import create_file, sync_file, sync_folder, write_all, write_beginning, write_errors
 from .journal import Journal, Position, ResumePoint
 from .output import Output
 from .publish import publish
@@ -70,7 +70,9 @@ class Writer:
         """
         point = self._resume_point() if resume else None
         if point is None:
-            self._make_files()
+            self._reserve_files()
+        # When going on as well: a journal does not promise that these are on the disk.
+        self._write_all_but_tensors()
         return point
 
     def write(self, file: int, offset: int, data: memoryview) -> None:
@@ -160,24 +162,29 @@ class Writer:
             )
         return point
 
-    def _make_files(self) -> None:
-        result = self._work.result
-        with write_errors(result):
+    def _reserve_files(self) -> None:
+        with write_errors(self._work.result):
             self._work.clear()
             if self._output.folder:
-                result.mkdir()
+                self._work.result.mkdir()
         for path, file in zip(self.paths, self._output.files, strict=True):
             with write_errors(path):
-                create_file(path, file.layout.header, file.layout.size)
+                create_file(path, file.layout.size)
+
+    def _write_all_but_tensors(self) -> None:
+        for path, file in zip(self.paths, self._output.files, strict=True):
+            with write_errors(path):
+                write_beginning(path, file.layout.header)
+        result = self._work.result
         if self._output.index is not None:
             name, text = self._output.index
             with write_errors(result / name):
-                create_file(result / name, text, len(text))
+                (result / name).write_bytes(text)
         for name, source in self._output.companions.items():
             with write_errors(result / name):
                 shutil.copyfile(source, result / name)
-        weights = sum(file.layout.size - len(file.layout.header) for file in self._output.files)
-        self.bytes_written = self._output.nbytes - weights
+        tensors = sum(file.layout.size - len(file.layout.header) for file in self._output.files)
+        self.bytes_written = self._output.nbytes - tensors
 
     def _retire(self) -> None:
         """Close the file written to last, once a thread of its own has made it durable."""

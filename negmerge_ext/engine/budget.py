@@ -134,7 +134,7 @@ class _Sizer:
 
     def elements_of(self, read: int) -> int:
         """Elements of which a read of so many bytes of a model (else of the base) consists, whole blocks."""
-        bits = self._most[1] or self._most[0]
+        bits: int = self._most[1] or self._most[0]
         return 8 * read // bits // native.BLOCK * native.BLOCK if bits else self.total
 
     def read_of(self, elements: int) -> int:
