@@ -38,6 +38,9 @@ MODES = {"negate": 0, "add": 1, "vector": 2}
 #: variance can even turn negative). They stay the base's unless ``exclude`` is given explicitly.
 DEFAULT_EXCLUDE = ("running_mean", "*.running_mean", "running_var", "*.running_var")
 
+#: λ is rounded to the compute type, where it must not become infinite.
+_LARGEST_SCALE = float(np.finfo(np.float32).max)
+
 #: Problems of one kind after which a checkpoint's listing is cut short.
 _LISTED = 20
 
@@ -104,8 +107,8 @@ class Options:
             number = float(scale)
         except (TypeError, ValueError):
             raise OptionError(f"scale must be a number, not {scale!r}") from None
-        if not math.isfinite(number):
-            raise OptionError(f"scale must be finite, not {number}")
+        if not math.isfinite(number) or abs(number) > _LARGEST_SCALE:
+            raise OptionError(f"scale must be finite, in fp32 too, not {number}")
         return cls(
             method=get_method(method),
             scale=number,

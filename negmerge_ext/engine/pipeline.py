@@ -189,16 +189,26 @@ class _Steps:
 
 
 class _Outbox:
-    """A thread that hands chunks to the sink, in order; a context manager."""
+    """A thread that hands chunks to the sink, in order, until one cannot be taken; a context manager."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="negmerge-write")
         self._sent: list[Future[None] | None] = [None] * FRAMES
+        self._failed = False
 
     def send(self, frame: int, delivery: Delivery) -> None:
         """Deliver a chunk that lies in ``frame``."""
-        self._sent[frame] = self._thread.submit(self._sink.write, delivery)
+        self._sent[frame] = self._thread.submit(self._deliver, delivery)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        if self._failed:  # a later chunk must not pass for everything before it
+            return
+        try:
+            self._sink.write(delivery)
+        except BaseException:
+            self._failed = True
+            raise
 
     def wait(self, frame: int) -> None:
         """Wait until ``frame`` may be used again; raises what went wrong with its delivery."""

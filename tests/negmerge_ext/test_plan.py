@@ -63,7 +63,7 @@ def test_include_and_exclude_match_whole_names_with_case() -> None:
     assert selected(names, include=[]) == []
 
 
-@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -float("inf"), "much", None, [1.0]])
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -float("inf"), 1e300, "much", None, [1.0]])
 def test_scale_must_be_a_finite_number(scale: object) -> None:
     with pytest.raises(OptionError, match="scale"):
         Options.parse(scale=scale)  # type: ignore[arg-type]

@@ -215,11 +215,16 @@ def test_more_models_than_files_may_be_open(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from pathlib import Path
-from pools import merge_files
+from negmerge_ext.checkpoint import open_checkpoint
+from negmerge_ext.engine import stream
+from negmerge_ext.plan import Options, make_plan
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 folder = Path(sys.argv[1])
-finetuned = [folder / f"finetuned-{k}.safetensors" for k in range(300)]
-merge_files(folder / "base.safetensors", finetuned, folder / "out.safetensors")
+models = [folder / f"finetuned-{k}.safetensors" for k in range(300)]
+source = open_checkpoint(folder / "base.safetensors")
+plan = make_plan(source, map(open_checkpoint, models), Options.parse())
+inputs = ["base", *map(str, models)]
+stream.merge_to_path(plan, source, folder / "out.safetensors", stream.Settings(), inputs=inputs)
 """
     process = start_program(program, str(tmp_path))
     _, errors = process.communicate(timeout=60)
