@@ -98,7 +98,8 @@ class Writer:
             self._saving.result()
         if time.monotonic() - self._saved_at >= JOURNAL_SECONDS:
             point = ResumePoint(position, rows.copy())
-            self._saving = self._saver.submit(self._save, self._file, self._descriptor, point)
+            retired = [future for future, _ in self._retired]
+            self._saving = self._saver.submit(self._save, self._file, self._descriptor, retired, point)
 
     def finish(self, position: Position, rows: np.ndarray) -> None:
         """Make everything durable; ``position`` is the end of the plan."""
@@ -204,8 +205,10 @@ class Writer:
         finally:
             os.close(descriptor)
 
-    def _save(self, file: int, descriptor: int, point: ResumePoint) -> None:
+    def _save(self, file: int, descriptor: int, retired: list[Future[None]], point: ResumePoint) -> None:
         assert self._journal is not None
+        for earlier in retired:  # they are done, as one thread does all; a file not synced is an error
+            earlier.result()
         with write_errors(self.paths[file]):
             os.fdatasync(descriptor)
             self._journal.save(point, inode_of(self._work.result))

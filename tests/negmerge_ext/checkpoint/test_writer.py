@@ -213,6 +213,31 @@ class TestWriter:
         for done, files in at_save:
             assert files >= {file.name for file in output.files[:done]}
 
+    def test_a_file_that_cannot_be_synced_stops_the_journal(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writer, "JOURNAL_SECONDS", 0.0)
+        output = folder_output(tmp_path / "out", files=3)
+        real = os.fdatasync
+
+        def fail_once(descriptor: int) -> None:
+            monkeypatch.setattr(os, "fdatasync", real)
+            raise OSError(errno.EIO, "broken")
+
+        def write_and_mark() -> None:
+            with Writer(output, digest="x", merged=3) as made:
+                made.begin()
+                monkeypatch.setattr(os, "fdatasync", fail_once)
+                for file, offset in enumerate(output.offset):
+                    made.write(file, int(offset), memoryview(bytes(100)))
+                    if file > 0:
+                        made.mark(Position(file + 1), ROWS)
+                made.finish(Position(3), ROWS)
+
+        with pytest.raises(OutputError, match="broken"):
+            write_and_mark()
+        assert list(tmp_path.iterdir()) == [], "there was no journal, so nothing was kept"
+
 
 class TestWorkFolder:
     def test_is_locked_against_others(self, tmp_path: Path) -> None:
