@@ -226,6 +226,16 @@ def test_signals_end_it_cleanly_and_resume_finishes_it(negmerge, tmp_path, numbe
     assert same_tensors(out, negmerge_ext.merge(base, [finetuned] * 3))
 
 
+def test_resuming_what_is_complete_says_so(invoke, pool):
+    invoke("merge", *pool, "-o", "out.safetensors")
+    written = snapshot(Path())
+    done = invoke("merge", *pool, "-o", "out.safetensors", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "out.safetensors was complete already" in done.stdout
+    assert "merged" not in done.stdout
+    assert snapshot(Path()) == written
+
+
 def test_reader_that_goes_away_is_no_reason_for_a_traceback(pool):
     reading, writing = os.pipe()
     os.close(reading)
