@@ -12,11 +12,11 @@ import numpy as np
 from . import dtypes, native
 from .checkpoint import Checkpoint
 from .checkpoint.provenance import InputIdentity, input_identities
+from .engine.running_sum import RunningSum
+from .engine.snapshot import read_rows, snapshot
 from .errors import DtypeError, NegmergeError, OptionError, PoolError, TiedTensorError, raise_problems
 from .in_memory.overlap import tied_tensors
 from .in_memory.plain_tensor import raw_view
-from .in_memory.running_sum import RunningSum
-from .in_memory.snapshot import read_rows, snapshot
 from .in_memory.state_dict import MemoryRows
 from .in_memory.targets import Target, given_target, new_target
 from .in_memory.ties import check_ties

@@ -57,6 +57,11 @@ class FileRows:
     offset: np.ndarray
     strides: Mapping[int, tuple[int, ...]]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the checkpoint's files."""
+        return sum(file.size for file in self.files)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

@@ -12,16 +12,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from .. import __version__
-from ..in_memory.state_dict import MemoryRows
 from ..plan import Plan
 from .base import FileRows
 
 PREFIX = "negmerge."
 _DIGEST = PREFIX + "digest"
+
+
+class Sized(Protocol):
+    """Rows of an input that know how many bytes the input has."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +39,14 @@ class InputIdentity:
     size: int
 
 
-def input_identities(plan: Plan[FileRows | MemoryRows], labels: Sequence[str]) -> list[InputIdentity]:
+def input_identities(plan: Plan[Sized], labels: Sequence[str]) -> list[InputIdentity]:
     """Identities of a plan's inputs, base first; ``labels``: their paths, or what else they are called.
 
     The size of an input on disk is that of its weights files, in memory that of the tensors in the plan.
     """
     names = (Path(os.path.abspath(label)).name for label in labels)  # noqa: PTH100 - keeps symbolic links
     return [
-        InputIdentity(name, _size(rows))
+        InputIdentity(name, rows.nbytes)
         for name, rows in zip(names, (plan.base, *plan.finetuned), strict=True)
     ]
 
@@ -78,12 +85,6 @@ def identity(plan: Plan[object], recorded: dict[str, str]) -> str | None:
         digest.update(np.ascontiguousarray(rows.file).data)
         digest.update(np.ascontiguousarray(rows.offset).data)
     return digest.hexdigest()
-
-
-def _size(rows: FileRows | MemoryRows) -> int:
-    if isinstance(rows, FileRows):
-        return sum(file.size for file in rows.files)
-    return sum(value.nbytes for value in rows.values)
 
 
 def _json(value: object) -> str:

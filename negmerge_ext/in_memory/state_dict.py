@@ -35,6 +35,11 @@ class MemoryRows:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(int(value.nbytes) for value in self.values)
+
     @cached_property
     def address(self) -> np.ndarray:
         """int64 ``[tensors]``: where each tensor's elements lie in row-major order.

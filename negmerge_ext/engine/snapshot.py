@@ -9,12 +9,12 @@ import numpy as np
 
 from ..checkpoint import Checkpoint
 from ..dtypes import nbytes
-from ..engine.pipeline import Settings, run
-from ..engine.sinks import Discard
+from ..in_memory.plain_tensor import raw_view
+from ..in_memory.state_dict import MemoryRows, StateDictSource
+from ..in_memory.targets import new_target
 from ..plan import Options, Plan, PlannedTensor, TensorInfo
-from .plain_tensor import raw_view
-from .state_dict import MemoryRows, StateDictSource
-from .targets import new_target
+from .pipeline import Settings, run
+from .sinks import Discard
 
 RowsT = TypeVar("RowsT")
 

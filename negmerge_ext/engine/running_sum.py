@@ -8,11 +8,11 @@ import numpy as np
 
 from .. import native
 from ..dtypes import BITS, CODES, to_numpy
+from ..in_memory.state_dict import MemoryRows
 from ..patches.builder import PatchTarget
 from ..patches.sections import SEGMENT
 from ..plan import MODES, Plan
 from ..stats import NATIVE_STATS
-from .state_dict import MemoryRows
 
 #: Elements whose sign bits are one word.
 _PACK = 16
