@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 import pybind11
@@ -43,8 +44,6 @@ class CMakeBuild(build_ext):
             sys.exit(f"{' and '.join(missing)} not found: install with pip, or build with build isolation")
         folder = ROOT / "build" / f"cmake-{sysconfig.get_config_var('SOABI')}"
         prefix = ROOT if self._in_place else Path(self.build_lib).resolve()
-        for old in (prefix / PACKAGE).glob("_*.so"):
-            old.unlink()
         # What an isolated build puts elsewhere each time is given anew: the cache has the old paths.
         configure = [
             *(tools["cmake"], "-S", ROOT, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"),
@@ -53,12 +52,15 @@ class CMakeBuild(build_ext):
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DNEGMERGE_CUDA={cuda}",
         ]
-        for command in (
-            configure,
-            [tools["cmake"], "--build", folder],
-            [tools["cmake"], "--install", folder, "--prefix", prefix, "--strip"],
-        ):
-            subprocess.run([str(part) for part in command], check=True)
+        self._call(configure)
+        self._call([tools["cmake"], "--build", folder])
+        for old in self._installed():  # one of the two may not be built any more
+            old.unlink()
+        self._call([tools["cmake"], "--install", folder, "--prefix", prefix, "--strip"])
+
+    @staticmethod
+    def _call(command: Sequence[object]) -> None:
+        subprocess.run([str(part) for part in command], check=True)
 
     @property
     def _in_place(self) -> bool:
@@ -66,7 +68,7 @@ class CMakeBuild(build_ext):
 
     def _installed(self) -> list[Path]:
         folder = (ROOT if self._in_place else Path(self.build_lib)) / PACKAGE
-        return sorted(folder.glob("_*.so"))
+        return sorted(folder.glob(f"_*{sysconfig.get_config_var('EXT_SUFFIX')}"))
 
     def get_outputs(self) -> list[str]:
         return [str(Path(self.build_lib) / PACKAGE / module.name) for module in self._installed()]

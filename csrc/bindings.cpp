@@ -86,6 +86,8 @@ void merge(int method, int mode, double scale, size_t models, const std::vector<
 
   std::vector<Dtype> dtypes(finetuned_dtype.size());
   for (size_t i = 0; i < dtypes.size(); i++) dtypes[i] = dtype_of(finetuned_dtype[i]);
+  std::vector<const void*> sources(finetuned.size());
+  for (size_t i = 0; i < sources.size(); i++) sources[i] = pointer<const void>(finetuned[i]);
   std::vector<Tensor> tensors(count);
   for (size_t t = 0; t < count; t++) {
     Tensor& tensor = tensors[t];
@@ -93,7 +95,7 @@ void merge(int method, int mode, double scale, size_t models, const std::vector<
     tensor.compute = compute_of(compute[t]);
     tensor.base = pointer<const void>(base[t]);
     tensor.base_dtype = dtype_of(base_dtype[t]);
-    tensor.finetuned = reinterpret_cast<const void* const*>(finetuned.data() + t * job.models_given);
+    tensor.finetuned = sources.data() + t * job.models_given;
     tensor.finetuned_dtype = dtypes.data() + t * job.models_given;
     tensor.out = pointer<void>(out[t]);
     tensor.out_dtype = dtype_of(out_dtype[t]);
@@ -193,12 +195,15 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("active_instruction_set", [] { return std::string(active_kernels().name); });
   m.def("select_instruction_set", &select_kernels);
 
+  // The environment decides once, when the module is loaded.
   const char* forced = std::getenv("NEGMERGE_ISA");
-  if (forced != nullptr && *forced != '\0') {
+  if (forced != nullptr && *forced == '\0') forced = nullptr;
+  if (forced != nullptr) {
     try {
       select_kernels(forced);
     } catch (const std::invalid_argument& problem) {
       throw py::import_error("NEGMERGE_ISA: " + std::string(problem.what()));
     }
   }
+  m.attr("forced_instruction_set") = forced == nullptr ? py::object(py::none()) : py::object(py::str(forced));
 }

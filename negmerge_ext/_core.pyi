@@ -3,6 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 
 BLOCK: int
+forced_instruction_set: str | None
 
 def merge(
     method: int,

@@ -138,6 +138,11 @@ def active_instruction_set() -> str:
     return _core.active_instruction_set()
 
 
+def forced_instruction_set() -> str | None:
+    """What NEGMERGE_ISA asked for when the compiled module was loaded."""
+    return _core.forced_instruction_set
+
+
 def select_instruction_set(name: str) -> None:
     """Use ``name`` from now on, in the whole process; :class:`OptionError` if it cannot run here."""
     if name not in instruction_sets():

@@ -2,10 +2,13 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 
@@ -15,62 +18,105 @@ namespace negmerge {
 namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
+constexpr size_t kMostThreads = 1024;
+
+// Counts in a child how often it and its ancestors were forked.
+std::atomic<int> forks{0};
 
 // One call of parallel_for.
 class Job {
  public:
-  Job(size_t count, const std::function<void(size_t)>& work) : count_(count), work_(work) {}
+  Job(size_t count, const std::function<void(size_t)>& work, const std::function<bool()>& poll)
+      : count_(count), work_(work), poll_(poll) {}
 
-  void run_until_done() {
-    const FloatEnvironment environment;
-    for (size_t i; (i = next_++) < count_ && !stopped_;) work_(i);
-  }
-
-  // As above, asking poll() in between.
-  void run_until_done(const std::function<bool()>& poll) {
-    const FloatEnvironment environment;
-    auto asked = std::chrono::steady_clock::now();
-    for (size_t i; !stopped_ && (i = next_++) < count_;) {
-      work_(i);
-      const auto now = std::chrono::steady_clock::now();
-      if (now - asked < kPollInterval) continue;
-      asked = now;
-      if (poll()) stop();
+  // What a helping thread does.
+  void help() noexcept {
+    try {
+      const FloatEnvironment environment;
+      for (size_t i; !stopped_ && (i = next_++) < count_;) work_(i);
+    } catch (...) {
+      fail(std::current_exception());
     }
   }
 
-  void stop() { stopped_ = true; }
-  bool stopped() const { return stopped_; }
+  // What the calling thread does.
+  void lead() noexcept {
+    try {
+      const FloatEnvironment environment;
+      auto asked = std::chrono::steady_clock::now();
+      for (size_t i; !stopped_ && (i = next_++) < count_;) {
+        work_(i);
+        const auto now = std::chrono::steady_clock::now();
+        if (now - asked < kPollInterval) continue;
+        asked = now;
+        ask();
+      }
+    } catch (...) {
+      fail(std::current_exception());
+    }
+  }
+
+  // Ask whether to go on, while others finish.
+  void ask() noexcept {
+    try {
+      if (!stopped_ && poll_()) stopped_ = true;
+    } catch (...) {
+      fail(std::current_exception());
+    }
+  }
+
+  // Whether poll() forked and this is the child, in which the other threads do not exist.
+  bool abandoned() const { return forks != forks_before_; }
+
+  // To be called when no thread works on it any more. Returns whether all work was done.
+  bool finish() {
+    if (abandoned()) throw std::runtime_error("the process was forked by a signal handler during a merge");
+    if (failure_) std::rethrow_exception(failure_);
+    return !stopped_;
+  }
 
  private:
+  void fail(std::exception_ptr failure) noexcept {
+    const std::lock_guard<std::mutex> lock(failure_mutex_);
+    if (!failure_) failure_ = failure;
+    stopped_ = true;
+  }
+
   const size_t count_;
   const std::function<void(size_t)>& work_;
+  const std::function<bool()>& poll_;
+  const int forks_before_ = forks;
   std::atomic<size_t> next_{0};
   std::atomic<bool> stopped_{false};
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;
 };
 
 class Pool {
  public:
-  bool busy_or_lock() { return !running_.try_lock(); }
+  // Whether the pool was free; it is then the caller's until run() returns.
+  bool reserve() { return !reserved_.exchange(true); }
 
-  void run(Job& job, size_t helpers, const std::function<bool()>& poll) {
-    const std::lock_guard<std::mutex> running(running_, std::adopt_lock);
+  void run(Job& job, size_t helpers) {
     const size_t ready = start_threads(helpers);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       job_ = &job;
-      wanted_ = ready < helpers ? ready : helpers;
+      wanted_ = std::min(ready, helpers);
     }
     wake_.notify_all();
-    job.run_until_done(poll);
+    job.lead();
+    if (job.abandoned()) return;  // nothing of this pool can be relied on
     std::unique_lock<std::mutex> lock(mutex_);
     wanted_ = 0;  // whoever has not begun need not
     while (!idle_.wait_for(lock, kPollInterval, [this] { return working_ == 0; })) {
       lock.unlock();
-      if (!job.stopped() && poll()) job.stop();
+      job.ask();
+      if (job.abandoned()) return;
       lock.lock();
     }
     job_ = nullptr;
+    reserved_ = false;
   }
 
  private:
@@ -91,45 +137,41 @@ class Pool {
       working_++;
       Job* const job = job_;
       lock.unlock();
-      job->run_until_done();
+      job->help();
       lock.lock();
       if (--working_ == 0) idle_.notify_one();
     }
   }
 
-  std::mutex running_;  // held for the time of a job
-  std::mutex mutex_;    // guards what follows
+  std::atomic<bool> reserved_{false};
+  std::mutex mutex_;  // guards what follows
   std::condition_variable wake_, idle_;
   Job* job_ = nullptr;
   size_t wanted_ = 0;   // threads that are still to take up the job
   size_t working_ = 0;  // threads at work on it
-  size_t threads_ = 0;
+  size_t threads_ = 0;  // touched only by who has reserved the pool
 };
 
 // Never destroyed: its threads wait in it until the process ends. A forked child has none of them, and starts anew.
-std::atomic<Pool*> pool{nullptr};
+std::atomic<Pool*> pool{new Pool};
 
-Pool& the_pool() {
-  static const bool prepared = [] {
-    pool = new Pool;
-    pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
-    return true;
-  }();
-  (void)prepared;
-  return *pool;
-}
+const int kForkHandler = pthread_atfork(nullptr, nullptr, [] {
+  pool = new Pool;
+  forks++;
+});
 
 }  // namespace
 
 bool parallel_for(size_t count, int threads, const std::function<void(size_t)>& work,
                   const std::function<bool()>& poll) {
-  Job job(count, work);
-  const size_t most = count < static_cast<size_t>(threads) ? count : static_cast<size_t>(threads);
-  if (most <= 1 || the_pool().busy_or_lock())
-    job.run_until_done(poll);
+  Job job(count, work, poll);
+  const size_t most = std::min({count, static_cast<size_t>(threads), kMostThreads});
+  Pool& own = *pool;
+  if (most <= 1 || !own.reserve())
+    job.lead();
   else
-    the_pool().run(job, most - 1, poll);
-  return !job.stopped();
+    own.run(job, most - 1);
+  return job.finish();
 }
 
 }  // namespace negmerge
