@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from .errors import DeviceError, PoolError, ShapeMismatchError
+
 
 @torch.library.custom_op("negmerge::merge", mutates_args=(), device_types="cpu")
 def merge(
@@ -20,12 +22,13 @@ def merge(
 ) -> torch.Tensor:
     """Merge one tensor with its N ≥ 1 fine-tuned versions (equal shapes, any mergeable dtypes, CPU).
 
-    ``scale``, ``mode`` and ``method`` are those of :func:`negmerge_ext.merge`, and so are the errors: for
-    shapes, dtypes and layouts they name the tensor ``input`` of ``base`` or ``finetuned[k]``. Returns a
-    new tensor of the base's dtype and, as ``torch.empty_like`` gives them, its strides.
+    ``scale``, ``mode`` and ``method`` are those of :func:`negmerge_ext.merge`, and so are the errors, which
+    name ``base`` or ``finetuned[k]``. Returns a new tensor of the base's dtype and, as
+    ``torch.empty_like`` gives them, its strides.
     """
     from .api import merge as merge_state_dicts
 
+    _check(base, finetuned)
     merged = merge_state_dicts(
         {"input": base},
         [{"input": tensor} for tensor in finetuned],
@@ -45,4 +48,20 @@ def _(
     mode: str = "negate",
     method: str = "negmerge",
 ) -> torch.Tensor:
+    _check(base, finetuned)
     return torch.empty_like(base)
+
+
+def _check(base: torch.Tensor, finetuned: list[torch.Tensor]) -> None:
+    """What the operator demands of real and of fake tensors alike.
+
+    A meta tensor among real ones comes to the fake kernel, whose result has no values.
+    """
+    if not finetuned:
+        raise PoolError("no fine-tuned tensor was given", remedy="Give at least one")
+    for number, tensor in enumerate(finetuned):
+        if tensor.device != base.device:
+            raise DeviceError(f"finetuned[{number}] is on {tensor.device}, base on {base.device}")
+        if tensor.shape != base.shape:
+            shapes = f"{list(tensor.shape)}, base {list(base.shape)}"
+            raise ShapeMismatchError(f"finetuned[{number}] has shape {shapes}")

@@ -53,8 +53,8 @@ class MergeReport:
     scale: float
     mode: str
     models: int
-    merged: tuple[TensorStats, ...]
-    copied: tuple[str, ...]
+    merged: tuple[TensorStats, ...] = field(repr=False)
+    copied: tuple[str, ...] = field(repr=False)
     model_elements: int
     bytes_read: int = 0
     bytes_written: int = 0

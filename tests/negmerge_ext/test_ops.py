@@ -12,7 +12,7 @@ from state_dicts import TORCH_LAYOUTS, as_numpy, as_torch, laid_out
 from values import agreeing
 
 import negmerge_ext  # noqa: F401  (registers the operator)
-from negmerge_ext.errors import OptionError, PoolError, ShapeMismatchError
+from negmerge_ext.errors import DeviceError, OptionError, PoolError, ShapeMismatchError
 
 DTYPES = {str(dtype): dtype for dtype in oracle.DTYPES}
 
@@ -88,9 +88,9 @@ def test_result_is_new_memory_with_the_layout_of_empty_like() -> None:
         (
             (torch.ones(2), [torch.ones(2), torch.ones(3)]),
             ShapeMismatchError,
-            r"finetuned\[1\].*'input'.*\[3\]",
+            r"^finetuned\[1\] has shape \[3\], base \[2\]$",
         ),
-        ((torch.ones(2), []), PoolError, "empty"),
+        ((torch.ones(2), []), PoolError, "no fine-tuned"),
         ((torch.ones(2), [torch.ones(2)], 1.0, "minus"), OptionError, "minus"),
         ((torch.ones(2), [torch.ones(2)], float("inf")), OptionError, "finite"),
         ((torch.ones(2), [torch.ones(2)], 1.0, "add", "median"), OptionError, "median"),
@@ -106,3 +106,10 @@ def test_no_gradient_goes_through() -> None:
     merged = torch.ops.negmerge.merge(base, [torch.zeros(2)])
     with pytest.raises(RuntimeError, match="no autograd formula"):
         merged.sum().backward()
+
+
+def test_a_meta_tensor_among_real_ones_is_refused() -> None:
+    """Its fake kernel would return memory that nobody wrote."""
+    with pytest.raises(DeviceError, match=r"finetuned\[0\] is on meta, base on cpu"):
+        torch.ops.negmerge.merge(torch.ones(4), [torch.ones(4, device="meta")])
+    assert torch.ops.negmerge.merge(torch.ones(4, device="meta"), [torch.ones(4, device="meta")]).is_meta
