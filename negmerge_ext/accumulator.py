@@ -16,7 +16,7 @@ from .engine.running_sum import RunningSum
 from .engine.snapshot import read_rows, snapshot
 from .errors import DtypeError, NegmergeError, OptionError, PoolError, TiedTensorError, raise_problems
 from .in_memory.overlap import tied_tensors
-from .in_memory.plain_tensor import raw_view
+from .in_memory.plain_tensor import mark_written, raw_view
 from .in_memory.state_dict import MemoryRows
 from .in_memory.targets import Target, given_target, new_target
 from .in_memory.ties import check_ties
@@ -99,7 +99,7 @@ class Accumulator:
         plan: Plan[Any] = make_plan(self._base, [source], self._options)
         self._check_compute(plan, source)
         labels = [self._base.label, source.label]
-        check_ties(plan, tied_tensors(plan, self._rows), labels)
+        check_ties(plan, tied_tensors(plan.tensors, self._rows), labels)
         identities = input_identities(plan, labels)
         rows: MemoryRows = plan.finetuned[0]
         if isinstance(source, Checkpoint):
@@ -146,7 +146,7 @@ class Accumulator:
                 self._copy(plan, address)
         finally:
             if out is not None:
-                target.mark_written()
+                mark_written(target.rows.values)
         result: StateDict = target.result
         return result
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .checkpoint.preflight import place_problems
 from .engine import stream
-from .engine.memory import PACKING_BYTES, merge_in_memory
+from .engine.dry_run import DryRun, dry_run
+from .engine.memory import merge_in_memory
 from .errors import OptionError
+from .in_memory.plain_tensor import mark_written
 from .in_memory.state_dict import StateDictSource
 from .in_memory.targets import given_target, new_target
 from .in_memory.ties import check_ties
@@ -17,17 +20,17 @@ from .inputs import (
     as_pool,
     check_device,
     labels_of,
-    open_model,
-    open_pool,
     parse_settings,
+    plan_models,
 )
-from .plan import Options, Plan, make_plan
+from .plan import Options
 from .stats import MergeReport
 
 if TYPE_CHECKING:
     from .inputs import Model, PathName, StateDict
 
 OutT = TypeVar("OutT", bound="StateDict")
+ReportT = TypeVar("ReportT", MergeReport, DryRun)
 
 
 @overload
@@ -144,12 +147,14 @@ def merge(
     out_dtype
         Dtype of the merged tensors, by name or as a torch or numpy dtype; default: each tensor's in the base.
     max_memory
-        Bytes, or text such as ``"256MiB"``: what the merge may allocate for its buffers. State dicts that
-        are given or returned do not count, nor, where they meet files, row-major copies of those of their
-        tensors that are stored otherwise.
+        Bytes, or text such as ``"256MiB"``. Where files are involved: what the merge may take for buffers and
+        tables, whatever the size and number of the checkpoints (default 512 MiB). Between state dicts: what
+        packed copies of tensors that are stored in unlike orders may take (nothing else is copied). State
+        dicts that are given or returned do not count, nor, where they meet files, row-major copies of those
+        of their tensors that are stored otherwise.
     threads
-        Number of CPU threads; default: ``torch.get_num_threads()`` if torch is imported, else the CPUs that
-        the process may use.
+        Number of CPU threads, at most 1024; default: ``torch.get_num_threads()`` if torch is imported, else
+        the CPUs that the process may use.
     device
         ``None`` or ``"cpu"``.
     progress
@@ -167,9 +172,11 @@ def merge(
 
     Raises
     ------
-    Subclasses of :class:`~negmerge_ext.errors.NegmergeError` that name checkpoint, tensor and remedy. All
-    problems of the inputs and of ``out`` are found, and raised together, before anything is written.
-    Interrupted by a signal, ``out`` in memory is unfinished; files at the path ``out`` stay as they were.
+    Subclasses of :class:`~negmerge_ext.errors.NegmergeError` that name checkpoint, tensor and remedy, before
+    anything is written. All problems of the inputs are raised together, and with them those of the place
+    ``out`` on disk; what only good inputs let be known (disk space, memory, whether a given state dict fits)
+    is raised together after that. Interrupted by a signal, ``out`` in memory is unfinished; files at the path
+    ``out`` stay as they were.
 
     Example
     -------
@@ -186,13 +193,13 @@ def merge(
     check_device(device)
     models = as_pool(finetuned)
     if isinstance(out, PATH_TYPES):
-        source = open_model(base, "base")
-        return stream.merge_to_path(
-            make_plan(source, open_pool(models), options),
-            source,
+        return _to_path(
+            stream.merge_to_path,
+            base,
+            models,
             Path(out),
+            options,
             settings,
-            inputs=labels_of(base, models),
             overwrite=overwrite,
             verify=verify,
             resume=resume,
@@ -201,6 +208,47 @@ def merge(
         if given:
             raise OptionError(f"{option} needs files to write", remedy="Give a path as out")
     return _merge_into_memory(base, models, out, options, settings)
+
+
+def plan_merge(
+    base: Model,
+    finetuned: Sequence[Model],
+    *,
+    out: PathName,
+    method: str = "negmerge",
+    scale: float = 1.0,
+    mode: str = "negate",
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    out_dtype: object = None,
+    max_memory: int | str | None = None,
+    threads: int | None = None,
+    device: object = None,
+    overwrite: bool = False,
+    verify: bool = False,
+    resume: bool = False,
+) -> DryRun:
+    """What :func:`merge` would do with the same arguments, known from metadata alone; nothing is written.
+
+    Raises what ``merge`` raises about options and inputs, and about an ``out`` that cannot be; all other
+    problems are listed in the result.
+    """
+    options = Options.parse(
+        method=method, scale=scale, mode=mode, include=include, exclude=exclude, out_dtype=out_dtype
+    )
+    settings = parse_settings(max_memory, threads, progress=False)
+    check_device(device)
+    return _to_path(
+        dry_run,
+        base,
+        as_pool(finetuned),
+        Path(out),
+        options,
+        settings,
+        overwrite=overwrite,
+        verify=verify,
+        resume=resume,
+    )
 
 
 def inspect(
@@ -222,14 +270,45 @@ def inspect(
     options = Options.parse(method=method, include=include, exclude=exclude)
     settings = parse_settings(max_memory, threads, progress)
     models = as_pool(finetuned)
-    return stream.inspect(make_plan(open_model(base, "base"), open_pool(models), options), settings)
+    _, plan = plan_models(base, models, options)
+    return stream.inspect(plan, settings)
+
+
+def _to_path(
+    execute: Callable[..., ReportT],
+    base: Model,
+    models: list[Model],
+    out: Path,
+    options: Options,
+    settings: stream.Settings,
+    *,
+    overwrite: bool,
+    verify: bool,
+    resume: bool,
+) -> ReportT:
+    """Plan a merge to files and execute it, or have it foretold.
+
+    Problems of the models are raised together with what is wrong about the place ``out``.
+    """
+    # Whether an output that exists is that of the merge to be resumed shows only with a plan.
+    place = place_problems(out, overwrite=overwrite or resume)
+    source, plan = plan_models(base, models, options, place)
+    return execute(
+        plan,
+        source,
+        out,
+        settings,
+        inputs=labels_of(base, models),
+        overwrite=overwrite,
+        verify=verify,
+        resume=resume,
+    )
 
 
 def _merge_into_memory(
     base: Model, models: list[Model], out: StateDict | None, options: Options, settings: stream.Settings
 ) -> StateDict:
-    source = open_model(base, "base")
-    plan: Plan[Any] = make_plan(source, open_pool(models), options)
+    source, plan = plan_models(base, models, options)
     if out is None:
         target = new_target(plan, source if isinstance(source, StateDictSource) else None)
     else:
@@ -240,10 +319,9 @@ def _merge_into_memory(
             with target.row_major_addresses() as addresses:
                 stream.merge_into_memory(plan, addresses, settings)
         else:
-            packing = settings.max_memory or PACKING_BYTES
-            merge_in_memory(plan, target, threads=settings.threads or 0, packing_bytes=packing)
+            merge_in_memory(plan, target, threads=settings.threads or 0, max_memory=settings.max_memory)
     finally:
         if out is not None:
-            target.mark_written()
+            mark_written(target.rows.values)
     result: StateDict = target.result
     return result

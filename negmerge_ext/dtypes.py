@@ -52,6 +52,11 @@ def from_numpy(dtype: np.dtype) -> str:
     return _FROM_LIBRARY.get(dtype.name, dtype.name)
 
 
+def torch_name(name: str) -> str:
+    """What torch calls the dtype of a safetensors name that the kernels write."""
+    return _TORCH[name]
+
+
 def to_torch(name: str) -> torch.dtype:
     """The torch dtype of a safetensors name."""
     import torch

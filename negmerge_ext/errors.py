@@ -6,7 +6,13 @@ problems first; :func:`raise_problems` then raises them together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Problems of one kind after which a checkpoint's listing is cut short.
+_LISTED = 20
 
 
 class NegmergeError(Exception):
@@ -131,19 +137,56 @@ class NativeModuleError(NegmergeError, ImportError):
     """The compiled module is missing or cannot run here."""
 
 
-def raise_problems(problems: Sequence[NegmergeError]) -> None:
-    """Raise what a preflight check found; return if it found nothing.
+def each_problem(problem: NegmergeError) -> tuple[NegmergeError, ...]:
+    """The single problems that an exception of :func:`raise_problems` stands for."""
+    return problem.problems or (problem,)
 
-    One problem is raised as it is. Several of one kind are raised as that kind, otherwise as
+
+def collecting(items: Iterable[T], problems: list[NegmergeError]) -> Iterator[T]:
+    """Iterate over items that are made lazily, adding the errors that making one raises to ``problems``.
+
+    The iterator must go on after an error: pass a ``map``, not a generator.
+    """
+    iterator = iter(items)
+    while True:
+        try:
+            yield next(iterator)
+        except StopIteration:
+            return
+        except NegmergeError as problem:
+            problems.extend(each_problem(problem))
+
+
+def shortened(problems: Iterable[NegmergeError], path: object) -> list[NegmergeError]:
+    """At most a screenful of each kind for one checkpoint, and how many more tensors there are."""
+    by_kind: dict[type[NegmergeError], list[NegmergeError]] = {}
+    for problem in problems:
+        by_kind.setdefault(type(problem), []).append(problem)
+    kept: list[NegmergeError] = []
+    for kind, group in by_kind.items():
+        kept += group[:_LISTED]
+        if len(group) > _LISTED:
+            kept.append(kind(f"{len(group) - _LISTED} more tensors like these", path=path))
+    return kept
+
+
+def raise_problems(problems: Sequence[NegmergeError]) -> None:
+    """Raise what a preflight check found, :func:`together`; return if it found nothing."""
+    if problems:
+        raise together(problems)
+
+
+def together(problems: Sequence[NegmergeError]) -> NegmergeError:
+    """One exception for at least one problem.
+
+    A single problem is that exception. Several of one kind become one of that kind, otherwise a
     :class:`PreflightError`; in both cases the message lists all of them and ``problems`` holds them.
     """
-    if not problems:
-        return
     if len(problems) == 1:
-        raise problems[0]
+        return problems[0]
     kinds = {type(problem) for problem in problems}
     kind = kinds.pop() if len(kinds) == 1 else PreflightError
     listing = "\n".join(f"  - {problem}" for problem in problems)
-    together = kind(f"{len(problems)} problems found before anything was written:\n{listing}")
-    together.problems = tuple(problems)
-    raise together
+    found = kind(f"{len(problems)} problems found before anything was written:\n{listing}")
+    found.problems = tuple(problems)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -13,9 +12,9 @@ def info() -> dict[str, Any]:
     """Instruction sets, threads, CUDA devices and versions, as plain data for JSON.
 
     ``instruction_sets``: ``available`` (compiled in and present in this CPU, slowest first), ``active``,
-    and ``forced`` by the environment variable NEGMERGE_ISA (or ``None``). ``threads``: what a merge uses
-    unless told. ``cuda``: ``built``, ``devices`` and, if there are none, the ``reason``. ``versions``: of
-    this package, Python and the libraries (``None`` if not installed). Imports no torch.
+    and ``forced`` by NEGMERGE_ISA when the compiled module was loaded (or ``None``). ``threads``: what a
+    merge uses unless told. ``cuda``: ``built``, ``devices`` and, if there are none, the ``reason``.
+    ``versions``: of this package, Python and the libraries (``None`` if not installed). Imports no torch.
 
     Raises :class:`~negmerge_ext.errors.NativeModuleError` if the compiled module cannot be loaded.
     """
@@ -25,7 +24,7 @@ def info() -> dict[str, Any]:
         "instruction_sets": {
             "available": list(native.instruction_sets()),
             "active": native.active_instruction_set(),
-            "forced": os.environ.get("NEGMERGE_ISA"),
+            "forced": native.forced_instruction_set(),
         },
         "threads": native.default_threads(),
         "cuda": _cuda(),

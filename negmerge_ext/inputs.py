@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .checkpoint import Checkpoint, open_checkpoint
 from .engine.stream import Settings
-from .errors import DeviceError, OptionError, PoolError
+from .errors import (
+    DeviceError,
+    NegmergeError,
+    OptionError,
+    PoolError,
+    collecting,
+    each_problem,
+    together,
+)
 from .in_memory.state_dict import StateDictSource, is_module
+from .plan import Options, Plan, make_plan
 from .progress import Progress
 from .sizes import parse_bytes
 
@@ -23,6 +32,9 @@ if TYPE_CHECKING:
 
 ModelSource: TypeAlias = Checkpoint | StateDictSource
 
+#: More threads than any machine has cores for; each costs memory and start-up time.
+_MOST_THREADS = 1024
+
 #: Types that stand for a path.
 PATH_TYPES = (str, os.PathLike)
 
@@ -32,6 +44,32 @@ def open_model(model: Model, label: str) -> ModelSource:
     if isinstance(model, PATH_TYPES):
         return open_checkpoint(model)
     return StateDictSource(model, label)
+
+
+def plan_models(
+    base: Model,
+    finetuned: Sequence[Model],
+    options: Options,
+    others: Sequence[NegmergeError] = (),
+) -> tuple[ModelSource, Plan[Any]]:
+    """Open all models and plan their merge; the base's source comes along.
+
+    Raises the problems of all of them together. ``others`` are problems known already: they are raised with
+    those of the models, and if there is none of these, left to the caller.
+    """
+    problems: list[NegmergeError] = []
+    try:
+        source = open_model(base, "base")
+    except NegmergeError as problem:
+        problems += each_problem(problem)
+        for _ in collecting(open_pool(finetuned), problems):
+            pass  # nothing to compare it with, but a model may have problems of its own
+    else:
+        try:
+            return source, make_plan(source, open_pool(finetuned), options)
+        except NegmergeError as problem:
+            problems += each_problem(problem)
+    raise together([*problems, *others])
 
 
 def open_pool(models: Sequence[Model]) -> Iterable[ModelSource]:
@@ -49,7 +87,7 @@ def labels_of(base: Model, models: Sequence[Model]) -> list[str]:
     ]
 
 
-def as_pool(finetuned: Iterable[Model]) -> list[Model]:
+def as_pool(finetuned: Sequence[Model]) -> list[Model]:
     """``finetuned`` as a list; :class:`PoolError` unless it is a sequence of at least one model."""
     if isinstance(finetuned, (*PATH_TYPES, Mapping)) or is_module(finetuned):
         raise PoolError(
@@ -60,16 +98,14 @@ def as_pool(finetuned: Iterable[Model]) -> list[Model]:
             "finetuned is a set, and sums of floating-point numbers depend on their order",
             remedy="Give a list",
         )
-    try:
-        models = list(finetuned)
-    except TypeError:
+    if not isinstance(finetuned, Sequence):
         raise PoolError(
             f"finetuned is a {type(finetuned).__qualname__}, not a sequence of checkpoints",
             remedy="Give a list of state dicts, modules or paths",
-        ) from None
-    if not models:
+        )
+    if not finetuned:
         raise PoolError("finetuned is empty", remedy="Give at least one fine-tuned checkpoint")
-    return models
+    return list(finetuned)
 
 
 def parse_settings(max_memory: int | str | None, threads: int | None, progress: bool | Progress) -> Settings:
@@ -82,15 +118,15 @@ def parse_settings(max_memory: int | str | None, threads: int | None, progress: 
 
 
 def parse_threads(threads: int | None) -> int | None:
-    """``threads`` if it is ``None`` or a positive integer, else :class:`OptionError`."""
+    """``threads`` if it is ``None`` or an integer from 1 to 1024, else :class:`OptionError`."""
     if threads is None:
         return None
     try:
         number = operator.index(threads)
     except TypeError:
         number = 0
-    if number < 1 or isinstance(threads, bool):
-        raise OptionError(f"threads must be a positive integer, not {threads!r}")
+    if not 1 <= number <= _MOST_THREADS or isinstance(threads, bool):
+        raise OptionError(f"threads must be an integer from 1 to {_MOST_THREADS}, not {threads!r}")
     return number
 
 

@@ -12,13 +12,13 @@ from .checkpoint.provenance import input_identities
 from .engine.patch_applying import apply_to_path
 from .engine.patch_making import make_file, make_in_memory
 from .errors import OptionError
-from .inputs import as_pool, labels_of, open_model, open_pool, parse_settings, parse_threads
+from .inputs import as_pool, labels_of, parse_settings, parse_threads, plan_models
 from .patches.description import Description, PatchedTensor
 from .patches.in_place import InPlacePatch
 from .patches.reader import read_patch_file
 from .patches.sections import Sections, in_memory, segments
 from .patches.writer import write_patch_file
-from .plan import Options, Plan, make_plan
+from .plan import Options
 
 if TYPE_CHECKING:
     from .inputs import Model, PathName, StateDict
@@ -77,7 +77,7 @@ class Patch:
         options = Options.parse(method=method, mode="vector", include=include, exclude=exclude)
         settings = parse_settings(max_memory, threads, progress)
         models = as_pool(finetuned)
-        plan: Plan[Any] = make_plan(open_model(base, "base"), open_pool(models), options)
+        _, plan = plan_models(base, models, options)
         inputs = input_identities(plan, labels_of(base, models))
         if out is None:
             if overwrite:

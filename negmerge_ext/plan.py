@@ -25,7 +25,9 @@ from .errors import (
     PoolError,
     ShapeMismatchError,
     UnexpectedTensorError,
+    collecting,
     raise_problems,
+    shortened,
 )
 from .methods import Method
 from .methods import get as get_method
@@ -40,9 +42,6 @@ DEFAULT_EXCLUDE = ("running_mean", "*.running_mean", "running_var", "*.running_v
 
 #: λ is rounded to the compute type, where it must not become infinite.
 _LARGEST_SCALE = float(np.finfo(np.float32).max)
-
-#: Problems of one kind after which a checkpoint's listing is cut short.
-_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,7 @@ def make_plan(base: Source[RowsT], finetuned: Iterable[Source[RowsT]], options: 
     rows: list[RowsT] = []
     codes: list[np.ndarray] = []
     in_double = np.array([base.tensors[name].dtype == "F64" for name in merged_names], dtype=bool)
-    for source in _collecting(finetuned, problems):
+    for source in collecting(finetuned, problems):
         found = _check_source(base, source, merged_names, options)
         problems += found
         if not problems:
@@ -268,20 +267,7 @@ def _check_source(
         )
         for name in unknown
     ]
-    return _shortened(problems, source.label)
-
-
-def _shortened(problems: list[NegmergeError], label: str) -> list[NegmergeError]:
-    """At most a screenful of each kind for one checkpoint, and how many more there are."""
-    by_kind: dict[type[NegmergeError], list[NegmergeError]] = {}
-    for problem in problems:
-        by_kind.setdefault(type(problem), []).append(problem)
-    kept: list[NegmergeError] = []
-    for kind, group in by_kind.items():
-        kept += group[:_LISTED]
-        if len(group) > _LISTED:
-            kept.append(kind(f"{len(group) - _LISTED} more tensors like these", path=label))
-    return kept
+    return shortened(problems, source.label)
 
 
 def _unsupported(label: str, name: str, dtype: str) -> DtypeError:
@@ -303,18 +289,6 @@ def _check_include(base: Source[RowsT], options: Options) -> list[NegmergeError]
         for pattern in options.include or ()
         if not any(fnmatchcase(name, pattern) for name in base.tensors)
     ]
-
-
-def _collecting(sources: Iterable[Source[RowsT]], problems: list[NegmergeError]) -> Iterable[Source[RowsT]]:
-    """Iterate over lazily opened sources, keeping the errors that opening one raises."""
-    iterator = iter(sources)
-    while True:
-        try:
-            yield next(iterator)
-        except StopIteration:
-            return
-        except NegmergeError as problem:
-            problems.extend(problem.problems or (problem,))
 
 
 def _patterns(option: str, value: str | Sequence[str] | None) -> tuple[str, ...] | None:

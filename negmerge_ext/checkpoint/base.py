@@ -32,6 +32,7 @@ class SourceFile:
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
 
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+
+from .files import read_whole
+from .strict_json import parse_object
+
+CONFIG = "config.json"
+
+#: Longest configuration that is read, in bytes; real ones stay far below.
+_MAX_CONFIG = 100_000_000
 
 #: Weights in any format, and archives that may contain some.
 _WEIGHT_SUFFIXES = frozenset({
@@ -28,6 +37,23 @@ def companions(folder: Path, names: Iterable[str]) -> tuple[Path, ...]:
     """
     absolute = folder.absolute()
     return tuple(absolute / name for name in names if _belongs(name) and (absolute / name).is_file())
+
+
+def config_with_dtype(path: Path, dtype: str) -> bytes | None:
+    """A ``config.json`` that names ``dtype`` (as torch does) as that of the weights.
+
+    ``None`` if the one at ``path`` names none. Raises :class:`~negmerge_ext.errors.CheckpointError` if it
+    cannot be read.
+    """
+    content = read_whole(path, most=_MAX_CONFIG, kind="a configuration")
+    try:
+        config = parse_object(content)
+    except ValueError:
+        return None
+    named = [key for key in ("torch_dtype", "dtype") if isinstance(config.get(key), str)]
+    if not named:
+        return None
+    return (json.dumps(config | dict.fromkeys(named, dtype), indent=2) + "\n").encode()
 
 
 def _belongs(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +34,14 @@ def write_errors(path: Path) -> Iterator[None]:
         ) from problem
 
 
+def open_file(path: Path, flags: int = 0) -> int:
+    """Open a file, never one that a symbolic link in its place leads to; new ones honour the umask."""
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)
+
+
 def create_file(path: Path, size: int) -> None:
-    """Make a file of ``size`` bytes, all of them reserved on the disk."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    """Make a new file of ``size`` bytes, all of them reserved on the disk."""
+    descriptor = open_file(path, os.O_CREAT | os.O_EXCL)
     try:
         _reserve(descriptor, size)
     finally:
@@ -44,11 +50,23 @@ def create_file(path: Path, size: int) -> None:
 
 def write_beginning(path: Path, content: bytes) -> None:
     """Write the first bytes of a file that is there."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = open_file(path)
     try:
         write_all(descriptor, memoryview(content), 0)
     finally:
         os.close(descriptor)
+
+
+def write_text(path: Path, content: bytes) -> None:
+    """Make a file hold ``content`` and nothing else."""
+    with os.fdopen(open_file(path, os.O_CREAT | os.O_TRUNC), "wb") as file:
+        file.write(content)
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Make a file hold what ``source`` holds."""
+    with source.open("rb") as found, os.fdopen(open_file(path, os.O_CREAT | os.O_TRUNC), "wb") as file:
+        shutil.copyfileobj(found, file)
 
 
 def write_all(descriptor: int, data: memoryview, offset: int) -> None:
@@ -60,7 +78,7 @@ def write_all(descriptor: int, data: memoryview, offset: int) -> None:
 
 def sync_file(path: Path) -> None:
     """Make a file's content durable."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = open_file(path)
     try:
         os.fsync(descriptor)
     finally:

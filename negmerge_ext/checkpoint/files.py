@@ -11,12 +11,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, SourceChangedError
 from .base import SourceFile
-from .strided import gather_elements, source_changed
+from .strided import gather_elements
 
 #: O_NONBLOCK: opening a FIFO must not wait for a writer. Regular files ignore it.
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -76,11 +77,29 @@ def read_exactly(descriptor: int, file: SourceFile, offset: int, buffer: memoryv
         rest, offset = rest[count:], offset + count
 
 
+def source_changed(file: SourceFile, fault: str) -> SourceChangedError:
+    """The error for a file that is not what it was when its metadata was read."""
+    return SourceChangedError(fault, path=file.path, remedy="Run the merge again when nothing writes to it")
+
+
+def read_whole(path: Path, *, most: int, kind: str) -> bytes:
+    """All bytes of a small file; kind: what it should be.
+
+    Raises :class:`~negmerge_ext.errors.CheckpointError`, also if the file has more than ``most`` bytes.
+    """
+    with open_source(path) as (descriptor, file):
+        if file.size > most:
+            raise CheckpointError(f"has {file.size} bytes, too many for {kind}", path=path)
+        content = bytearray(file.size)
+        read_exactly(descriptor, file, 0, memoryview(content))
+    return bytes(content)
+
+
 class FileReader:
     """Reads from any number of files through a bounded number of descriptors; safe to share by threads.
 
     The descriptors used last stay open; one in use is never closed. Whenever a file is opened, its size,
-    modification time and inode must be those of its :class:`SourceFile`.
+    times of change and inode must be those of its :class:`SourceFile`.
 
     Parameters
     ----------
@@ -131,10 +150,12 @@ class FileReader:
         """Gather the elements [begin, end) of a strided tensor, counted in row-major order, into ``buffer``.
 
         offset: absolute byte of element 0. strides, begin, end: in elements of ``itemsize`` bytes, strides
-        not negative. buffer: ``(end - begin) * itemsize`` bytes. Raises as :meth:`read_into` does.
+        not negative. buffer: ``(end - begin) * itemsize`` bytes. Takes up to
+        :data:`~negmerge_ext.checkpoint.strided.SCRATCH` more. Raises as :meth:`read_into` does.
         """
         with self._descriptor(file) as descriptor:
-            gather_elements(descriptor, file, offset, strides, shape, itemsize, begin, end, buffer)
+            read = partial(read_exactly, descriptor, file)
+            gather_elements(read, offset, strides, shape, itemsize, begin, end, buffer)
 
     @contextmanager
     def _descriptor(self, file: SourceFile) -> Iterator[int]:
@@ -218,7 +239,13 @@ def _reopen(file: SourceFile) -> int:
 
 
 def _identity(path: Path, status: os.stat_result) -> SourceFile:
-    return SourceFile(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+    return SourceFile(
+        path=path,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+        inode=status.st_ino,
+    )
 
 
 def _default_max_open() -> int:

@@ -1,4 +1,4 @@
-"""Recognising an output that is complete already, so that resuming its merge has nothing left to do."""
+"""Recognising an output whose merge was killed when nothing was left to do but tidying up."""
 
 from __future__ import annotations
 
@@ -7,47 +7,59 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..plan import Plan
-from .base import FileRows
-from .journal import Journal
+from .journal import Journal, Position
 from .output import Output
-from .work_folder import WorkFolder, work_path
+from .work_folder import WorkFolder, is_there, work_path
 from .writer import inode_of
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A complete output. rows: its statistics, if a journal still tells them."""
+    """A complete output. rows: its statistics."""
 
-    rows: np.ndarray | None
+    rows: np.ndarray
 
 
 def find_finished(output: Output, plan: Plan[object], digest: str) -> Finished | None:
-    """Whether ``output.path`` holds what this merge makes; ``None``: it does not.
+    """Whether the journal of this merge says that it made what is at ``output.path``.
 
-    It does if the journal says that what is there was finished by this merge, or, without a journal, if the
-    headers are this merge's and the files younger than every input. What a merge that was killed after
-    publishing left behind is then tidied up. Raises :class:`~negmerge_ext.errors.ResumeError` for the journal
-    of another merge, :class:`~negmerge_ext.errors.OutputError` if another merge is writing the output.
+    ``None``: it does not, or there is no journal and so nothing tells what is there. Raises
+    :class:`~negmerge_ext.errors.ResumeError` for the journal of another merge.
     """
     work = work_path(output.path)
-    saved = Journal(work / WorkFolder.JOURNAL, digest, len(plan.merged)).load()
-    there = _is_up_to_date(output, plan) if saved is None else inode_of(output.path) == saved[1]
-    if not there:
+    if not is_there(work):
         return None
-    if work.exists():
-        WorkFolder(output.path).remove()
-    return Finished(None if saved is None else saved[0].rows)
+    numel = [tensor.numel for tensor in plan.tensors]
+    journal = Journal(work / WorkFolder.JOURNAL, digest, len(plan.merged), numel)
+    saved = journal.load()
+    if saved is None:
+        return None
+    point, inode = saved
+    if point.position != Position(len(numel)) or inode_of(output.path) != inode:
+        return None
+    if not _is_untouched(output, journal.path.stat().st_mtime_ns):
+        return None
+    return Finished(point.rows)
 
 
-def _is_up_to_date(output: Output, plan: Plan[object]) -> bool:
-    written = []
+def tidy(output: Output) -> None:
+    """Remove what a merge that was killed after publishing ``output`` left behind.
+
+    Raises :class:`~negmerge_ext.errors.OutputError` if another merge is writing the output.
+    """
+    if is_there(work_path(output.path)):
+        WorkFolder(output.path).remove(published=True)
+
+
+def _is_untouched(output: Output, finished_ns: int) -> bool:
+    """Whether the weights files are those of ``output``, and nobody has written to them since."""
     for path, file in zip(output.paths, output.files, strict=True):
-        if not path.is_file() or path.stat().st_size != file.layout.size:
+        if not path.is_file():
+            return False
+        status = path.stat()
+        if status.st_size != file.layout.size or status.st_mtime_ns > finished_ns:
             return False
         with path.open("rb") as found:
             if found.read(len(file.layout.header)) != file.layout.header:
                 return False
-        written.append(path.stat().st_mtime_ns)
-    inputs = [rows.files for rows in (plan.base, *plan.finetuned) if isinstance(rows, FileRows)]
-    # Unlike the time of the last modification, that of the last status change is not copied with a file.
-    return max(file.path.stat().st_ctime_ns for files in inputs for file in files) < min(written)
+    return True

@@ -8,7 +8,7 @@ Which files hold the weights: the first of these that the folder has.
 4. the only ``*.safetensors`` file.
 
 An index names its shards by bare file names. A name with a folder in it, absolute or relative, is refused,
-so that an index cannot reach outside; the folder's own entries may be symbolic links, as in download caches.
+so that an index cannot reach outside; nor can a symbolic link, except into the blobs of a download cache.
 Where a single file stands beside an index, the index must list it: otherwise which one counts is unclear.
 """
 
@@ -18,11 +18,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, NegmergeError, raise_problems
+from ..errors import CheckpointError, NegmergeError, each_problem, raise_problems, shortened
 from .base import Checkpoint, StoredTensor, TensorFile
 from .companions import companions
-from .files import open_source, read_exactly
+from .files import read_whole
 from .formats import read_tensor_file
+from .links import followed
 from .strict_json import parse_object
 
 _WEIGHTS = (
@@ -36,7 +37,7 @@ _INDEX = ".index.json"
 #: Longest index that is read, in bytes; real ones stay far below.
 _MAX_INDEX = 100_000_000
 
-#: Problems or file names after which a listing is cut short.
+#: File names after which a listing is cut short.
 _LISTED = 20
 
 
@@ -49,6 +50,7 @@ def open_folder(folder: Path) -> Checkpoint:
     names = _entries(folder)
     weights = _weights(folder, names)
     if not weights.endswith(_INDEX):
+        followed(folder / weights)
         _, content = read_tensor_file(folder / weights)
         return _checkpoint(folder, names, [content], None)
     index = _read_index(folder / weights)
@@ -63,9 +65,22 @@ def open_folder(folder: Path) -> Checkpoint:
         )
     contents, problems = _read_shards(folder, shards)
     raise_problems(problems)
-    raise_problems(_shortened(folder, list(_disagreements(folder, shards, contents, weight_map))))
+    raise_problems(shortened(_disagreements(folder, shards, contents, weight_map), folder))
     metadata = index.get("metadata")
     return _checkpoint(folder, names, contents, metadata if isinstance(metadata, dict) else {})
+
+
+def weights_names(folder: Path) -> set[str]:
+    """What the weights in ``folder`` may be called: as this module says, and as an index there lists."""
+    names: set[str] = set()
+    for name in _WEIGHTS:
+        names |= {name, name + _INDEX}
+        try:
+            weight_map = _weight_map(folder / (name + _INDEX), _read_index(folder / (name + _INDEX)))
+        except CheckpointError:
+            continue  # there is none, or it tells nothing
+        names.update(shard for shard in weight_map.values() if shard.endswith((".safetensors", ".bin")))
+    return names
 
 
 def _checkpoint(
@@ -113,13 +128,10 @@ def _weights(folder: Path, names: list[str]) -> str:
 
 
 def _read_index(path: Path) -> dict[str, Any]:
-    with open_source(path) as (descriptor, file):
-        if file.size > _MAX_INDEX:
-            raise CheckpointError(f"has {file.size} bytes, too many for an index", path=path)
-        text = bytearray(file.size)
-        read_exactly(descriptor, file, 0, memoryview(text))
+    followed(path)
+    text = read_whole(path, most=_MAX_INDEX, kind="an index")
     try:
-        return parse_object(bytes(text))
+        return parse_object(text)
     except ValueError as problem:
         raise CheckpointError(f"index {problem}", path=path, remedy="Download or save it again") from None
 
@@ -130,9 +142,8 @@ def _weight_map(path: Path, index: Mapping[str, Any]) -> dict[str, str]:
         raise CheckpointError("index has no weight_map", path=path, remedy="Download or save it again")
     wrong = {str(shard): name for name, shard in weight_map.items() if not _is_bare_name(shard)}
     raise_problems(
-        _shortened(
-            path,
-            [
+        shortened(
+            (
                 CheckpointError(
                     f"index places it in {shard!r}, which is not the bare name of a file in this folder",
                     path=path,
@@ -140,7 +151,8 @@ def _weight_map(path: Path, index: Mapping[str, Any]) -> dict[str, str]:
                     remedy="Do not trust this folder, or mend its index",
                 )
                 for shard, name in wrong.items()
-            ],
+            ),
+            path,
         )
     )
     return weight_map
@@ -159,10 +171,11 @@ def _read_shards(folder: Path, shards: list[str]) -> tuple[list[TensorFile], lis
     problems: list[NegmergeError] = []
     for position, shard in enumerate(shards):
         try:
+            followed(folder / shard)
             _, content = read_tensor_file(folder / shard, position)
             contents.append(content)
         except NegmergeError as problem:
-            problems.extend(problem.problems or (problem,))
+            problems.extend(each_problem(problem))
     return contents, problems
 
 
@@ -195,13 +208,6 @@ def _disagreements(
 
 
 _REBUILD = "Download or save the folder again; index and shards are of different versions"
-
-
-def _shortened(path: Path, problems: list[NegmergeError]) -> list[NegmergeError]:
-    if len(problems) <= _LISTED:
-        return problems
-    more = CheckpointError(f"{len(problems) - _LISTED} more tensors like these", path=path)
-    return [*problems[:_LISTED], more]
 
 
 def _listing(names: list[str]) -> str:

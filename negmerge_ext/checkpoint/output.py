@@ -10,9 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from .. import dtypes
 from ..errors import OptionError, OutputError
 from ..plan import PlannedTensor, Source
 from .base import Checkpoint
+from .companions import CONFIG, config_with_dtype
+from .links import followed
 from .provenance import PREFIX
 from .safetensors import Layout, build_header
 
@@ -38,7 +41,8 @@ class Output:
 
     path: the target, symbolic links resolved. folder: whether it is a Hugging Face folder. file: int32
     ``[tensors]``, which of ``files`` a tensor goes to; offset: int64 ``[tensors]``, its absolute byte there.
-    index: name and text of the folder's index, if it has one. companions: files to copy, by name.
+    texts: small files made here, by name: a folder's index, and its configuration if that must change.
+    companions: files to copy, by name.
     """
 
     path: Path
@@ -46,14 +50,13 @@ class Output:
     files: tuple[OutputFile, ...]
     file: np.ndarray
     offset: np.ndarray
-    index: tuple[str, bytes] | None
+    texts: Mapping[str, bytes]
     companions: Mapping[str, Path]
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all files of the output."""
-        index = (self.index[0],) if self.index else ()
-        return (*(file.name for file in self.files), *index, *self.companions)
+        return (*(file.name for file in self.files), *self.texts, *self.companions)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -64,8 +67,8 @@ class Output:
     def nbytes(self) -> int:
         """Bytes of all files together."""
         companions = sum(source.stat().st_size for source in self.companions.values())
-        index = len(self.index[1]) if self.index else 0
-        return sum(file.layout.size for file in self.files) + index + companions
+        texts = sum(map(len, self.texts.values()))
+        return sum(file.layout.size for file in self.files) + texts + companions
 
 
 def plan_output(
@@ -75,13 +78,15 @@ def plan_output(
 
     A path ending in ``.safetensors`` becomes one file; a folder keeps the base's sharding (shards of
     ``.bin`` files become safetensors files), its index and its companion files. The base's own metadata is
-    kept and ``recorded`` added to it. Raises :class:`~negmerge_ext.errors.OptionError` for a path of another
-    kind, :class:`~negmerge_ext.errors.OutputError` if a file is in the way of a folder or the reverse, and
-    :class:`~negmerge_ext.errors.CheckpointError` for a tensor that the format cannot hold.
+    kept and ``recorded`` added to it. A ``config.json`` that names the weights' dtype names that of converted
+    ones. Raises :class:`~negmerge_ext.errors.OptionError` for a path of another kind,
+    :class:`~negmerge_ext.errors.OutputError` if a file is in the way of a folder or the reverse, and
+    :class:`~negmerge_ext.errors.CheckpointError` for a tensor that the format cannot hold and for a companion
+    file that is a link out of its folder.
     """
     path = out.resolve()
     checkpoint = base if isinstance(base, Checkpoint) else None
-    folder = _is_folder(path, checkpoint)
+    folder = is_folder(path, any_suffix=checkpoint is not None and checkpoint.format == "hf_folder")
     sharded = checkpoint is not None and folder and checkpoint.format == "hf_folder"
     if checkpoint is not None and sharded:
         names = [_safetensors_name(file.path.name) for file in checkpoint.files]
@@ -98,6 +103,12 @@ def plan_output(
         build_header(((tensor.name, tensor.out_dtype, tensor.shape) for tensor in group), entries)
         for group, entries in zip(members, metadata, strict=True)
     ]
+    texts = _index(checkpoint, tensors, file_of, names) if checkpoint is not None and sharded else {}
+    companions = {}
+    if checkpoint is not None and folder:
+        companions = {path.name: followed(path) for path in checkpoint.companions}
+    if CONFIG in companions:
+        texts |= _config(companions[CONFIG], tensors)
     offsets = (layouts[index].offsets[tensor.name] for tensor, index in zip(tensors, file_of, strict=True))
     return Output(
         path=path,
@@ -105,12 +116,16 @@ def plan_output(
         files=tuple(OutputFile(name, layout) for name, layout in zip(names, layouts, strict=True)),
         file=np.array(file_of, np.int32),
         offset=np.fromiter(offsets, np.int64, len(tensors)),
-        index=_index(checkpoint, tensors, file_of, names) if checkpoint is not None and sharded else None,
-        companions={path.name: path for path in checkpoint.companions} if checkpoint and folder else {},
+        texts=texts,
+        companions={name: path for name, path in companions.items() if name not in texts},
     )
 
 
-def _is_folder(path: Path, base: Checkpoint | None) -> bool:
+def is_folder(path: Path, *, any_suffix: bool) -> bool:
+    """Whether the output ``path`` is a folder; any_suffix: as that of a folder with any suffix may be.
+
+    Raises what :func:`plan_output` raises about the path.
+    """
     suffix = path.suffix.lower()
     if path.is_dir():
         if suffix == _SUFFIX:
@@ -120,7 +135,7 @@ def _is_folder(path: Path, base: Checkpoint | None) -> bool:
         raise OptionError("merged weights are written as safetensors", path=path, remedy=_USE_SAFETENSORS)
     if suffix == _SUFFIX:
         return False
-    if suffix and not (base is not None and base.format == "hf_folder"):
+    if suffix and not any_suffix:
         raise OptionError(
             f"the suffix {suffix!r} says neither file nor folder",
             path=path,
@@ -153,13 +168,22 @@ def _metadata(
 
 def _index(
     base: Checkpoint, tensors: Sequence[PlannedTensor], file_of: Sequence[int], names: Sequence[str]
-) -> tuple[str, bytes] | None:
+) -> dict[str, bytes]:
     if base.index_metadata is None:
-        return None
+        return {}
     name = _SHARD.sub("", PurePosixPath(names[0]).stem) + _INDEX_SUFFIX
     total = sum(tensor.out_nbytes for tensor in tensors)
     content = {
         "metadata": {**base.index_metadata, "total_size": total},
         "weight_map": {tensor.name: names[index] for tensor, index in zip(tensors, file_of, strict=True)},
     }
-    return name, (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return {name: (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()}
+
+
+def _config(path: Path, tensors: Sequence[PlannedTensor]) -> dict[str, bytes]:
+    """The configuration under its name, if the one at ``path`` would name a dtype that is no longer right."""
+    converted = {tensor.out_dtype for tensor in tensors if tensor.out_dtype != tensor.dtype}
+    if len(converted) != 1:
+        return {}
+    text = config_with_dtype(path, dtypes.torch_name(converted.pop()))
+    return {} if text is None else {CONFIG: text}

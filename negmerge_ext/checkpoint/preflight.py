@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..errors import DiskSpaceError, NegmergeError, OutputError, OutputExistsError
 from .disk import free_bytes
-from .output import Output
+from .output import Output, is_folder
 from .publish import foreign_files
-from .work_folder import work_path
+from .work_folder import is_there, work_path
 
 #: Files named at most in one message.
 _LISTED = 10
@@ -18,9 +18,15 @@ _LISTED = 10
 def output_problems(output: Output, *, overwrite: bool) -> list[NegmergeError]:
     """Everything that stands against writing ``output``: its place, files in the way, the disk's room."""
     folder = output.path.parent
+    problems = place_problems(output.path, overwrite=overwrite)
     if not folder.is_dir():
-        return [OutputError("the folder does not exist", path=folder, remedy="Make it first")]
-    problems = [*_unwritable(folder), *_in_the_way(output, overwrite)]
+        return problems
+    if overwrite:
+        problems += _foreign(output)
+    try:
+        is_there(work_path(output.path))
+    except OutputError as problem:
+        problems.append(problem)
     free = available_bytes(output)
     if free is not None and free < output.nbytes:
         problems.append(
@@ -31,6 +37,31 @@ def output_problems(output: Output, *, overwrite: bool) -> list[NegmergeError]:
             )
         )
     return problems
+
+
+def place_problems(path: Path, *, overwrite: bool) -> list[NegmergeError]:
+    """What stands against writing to ``path`` whatever is to be written; links in it are followed."""
+    path = path.resolve()
+    problems = folder_problems(path)
+    try:
+        is_folder(path, any_suffix=True)
+    except NegmergeError as problem:
+        return [*problems, problem]
+    if not overwrite and _taken(path):
+        problems.append(
+            OutputExistsError("exists already", path=path, remedy="Give another name, or allow to overwrite")
+        )
+    return problems
+
+
+def folder_problems(path: Path) -> list[NegmergeError]:
+    """What stands against writing anything to the folder that ``path`` is in."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        return [OutputError("the folder does not exist", path=folder, remedy="Make it first")]
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return [OutputError("may not be written to", path=folder, remedy="Check its permissions")]
+    return []
 
 
 def available_bytes(output: Output) -> int | None:
@@ -44,20 +75,12 @@ def available_bytes(output: Output) -> int | None:
     return free + held
 
 
-def _unwritable(folder: Path) -> list[NegmergeError]:
-    if os.access(folder, os.W_OK | os.X_OK):
-        return []
-    return [OutputError("may not be written to", path=folder, remedy="Check its permissions")]
+def _taken(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
-def _in_the_way(output: Output, overwrite: bool) -> list[NegmergeError]:
+def _foreign(output: Output) -> list[NegmergeError]:
     path = output.path
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return []
-    if not overwrite:
-        return [
-            OutputExistsError("exists already", path=path, remedy="Give another name, or allow to overwrite")
-        ]
     foreign = foreign_files(path, output.names) if path.is_dir() else []
     if not foreign:
         return []

@@ -21,7 +21,7 @@ from ..plan import Plan
 from .base import FileRows
 
 PREFIX = "negmerge."
-_DIGEST = PREFIX + "digest"
+DIGEST = PREFIX + "digest"
 
 
 class Sized(Protocol):
@@ -75,11 +75,12 @@ def provenance(plan: Plan[object], inputs: Sequence[InputIdentity]) -> dict[str,
 
 def identity(plan: Plan[object], recorded: dict[str, str]) -> str | None:
     """A digest of the merge and of its input files as they are now; ``None`` if an input is in memory."""
-    digest = hashlib.sha256(recorded[_DIGEST].encode())
+    digest = hashlib.sha256(recorded[DIGEST].encode())
     for rows in (plan.base, *plan.finetuned):
         if not isinstance(rows, FileRows):
             return None
-        files = [[file.size, file.mtime_ns, file.inode] for file in rows.files]
+        # No device number: many file systems get another one whenever they are mounted.
+        files = [[file.size, file.mtime_ns, file.ctime_ns, file.inode] for file in rows.files]
         strides = [[index, list(steps)] for index, steps in rows.strides.items()]
         digest.update(_json([files, strides]).encode())
         digest.update(np.ascontiguousarray(rows.file).data)

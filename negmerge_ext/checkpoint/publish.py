@@ -5,30 +5,21 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from .disk import sync_folder
+from .hf_folder import weights_names
 from .work_folder import WorkFolder
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
-#: What weights are called in a model folder.
-_WEIGHTS = re.compile(
-    r"(\w*model)(-\d+-of-\d+)?\.(safetensors|bin)|(\w*model)\.(safetensors|bin)\.index\.json"
-)
-
 
 def foreign_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """Names of what ``folder`` holds besides a model's weights and the files called ``names``."""
-    known = set(names)
-    return sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if not (entry.is_file() and (entry.name in known or _WEIGHTS.fullmatch(entry.name)))
-    )
+    """Names of what ``folder`` holds besides its own model's weights and the files called ``names``."""
+    known = weights_names(folder).union(names)
+    return sorted(entry.name for entry in folder.iterdir() if not (entry.is_file() and entry.name in known))
 
 
 def publish(work: WorkFolder) -> None:

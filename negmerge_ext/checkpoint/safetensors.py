@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,7 +102,7 @@ def read_header(path: str | os.PathLike[str], index: int = 0) -> TensorFile:
         text = bytearray(length)
         read_exactly(descriptor, file, _PREFIX, memoryview(text))
     try:
-        entries = parse_object(bytes(text))
+        entries = parse_object(text)
     except ValueError as problem:
         raise CheckpointError(f"safetensors header {problem}", path=path, remedy=_DAMAGED) from None
     metadata = _metadata(file, entries.pop(_METADATA, None))
@@ -148,7 +149,7 @@ def _metadata(file: SourceFile, metadata: object) -> Mapping[str, str]:
         raise _malformed(file, f"{_METADATA} is not a JSON object")
     for key, value in metadata.items():
         if not isinstance(value, str):
-            raise _malformed(file, f"{_METADATA} entry {key!r} is not a string")
+            raise _malformed(file, f"{_METADATA} entry {_short(key)} is not a string")
     return metadata
 
 
@@ -159,7 +160,7 @@ def _data_range(file: SourceFile, name: str, entry: object, start: int) -> tuple
     dtype, shape, data_offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise CheckpointError(
-            f"has the unknown dtype {dtype!r}",
+            f"has the unknown dtype {_short(dtype)}",
             path=file.path,
             tensor=name,
             remedy=f"Known are {', '.join(_BITS)}",
@@ -215,7 +216,7 @@ def _bits(shape: list[int], bits: int) -> int | None:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = reprlib.repr(value)  # the value itself may be as long as the header
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

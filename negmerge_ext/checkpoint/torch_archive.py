@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 from collections.abc import Collection, Mapping
@@ -14,6 +15,11 @@ from .files import read_exactly
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 _ENCRYPTED = 0x1
+
+#: Longest directory and longest pickle. Each takes about a hundred bytes per tensor, and many times that in
+#: memory; a sparse file can claim any length.
+_MAX_DIRECTORY = 16 << 20
+_MAX_PICKLE = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,10 @@ def read_archive(descriptor: int, file: SourceFile) -> TorchArchive:
     storages lie in the file as they are in memory: uncompressed and little-endian.
     """
     try:
-        with open(descriptor, "rb", closefd=False) as stream, zipfile.ZipFile(stream) as archive:
+        with (
+            _DirectoryStream(io.FileIO(descriptor, closefd=False)) as stream,
+            zipfile.ZipFile(stream) as archive,
+        ):
             entries = {entry.filename: entry for entry in archive.infolist()}
             if len(entries) != len(archive.infolist()):
                 raise _damaged(file, "is a zip archive with two entries of one name")
@@ -53,6 +62,12 @@ def read_archive(descriptor: int, file: SourceFile) -> TorchArchive:
     except Exception as problem:  # a malformed directory can make zipfile raise anything
         raise _damaged(file, f"is not a readable zip archive ({problem})") from None
     location = records.pop(f"{root}/data.pkl")
+    if location.size > _MAX_PICKLE:
+        raise CheckpointError(
+            f"its data.pkl would be {location.size} bytes long, above the limit of {_MAX_PICKLE}",
+            path=file.path,
+            remedy="This is not a state dict, or the file is damaged; large data belong in tensors",
+        )
     pickle = bytearray(location.size)
     read_exactly(descriptor, file, location.offset, memoryview(pickle))
     prefix = f"{root}/data/"
@@ -60,6 +75,15 @@ def read_archive(descriptor: int, file: SourceFile) -> TorchArchive:
         pickle=bytes(pickle),
         storages={name.removeprefix(prefix): record for name, record in records.items()},
     )
+
+
+class _DirectoryStream(io.BufferedReader):
+    """A file of which ``zipfile``, which reads a directory of any length at once, gets bounded pieces."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_DIRECTORY:
+            raise ValueError(f"its directory would be {size} bytes long, above the limit of {_MAX_DIRECTORY}")
+        return super().read(size)
 
 
 def _is_read(root: str, name: str) -> bool:

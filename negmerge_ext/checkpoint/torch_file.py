@@ -21,6 +21,10 @@ from .torch_unpickler import StorageStandIns
 #: Problems after which the listing of a file is cut short.
 _LISTED = 20
 
+#: Bytes that a view which repeats elements of its storage (``expand``) may have: its size in the file says
+#: nothing, and a file of a kilobyte must not take all memory.
+_MAX_REPEATED = 4 << 30
+
 #: Where training scripts put the weights among other things.
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "module")
 
@@ -109,6 +113,14 @@ def _stored(file: SourceFile, storages: StorageStandIns, name: Any, value: Any, 
             path=file.path,
             tensor=name,
             remedy="Download or save it again",
+        )
+    if value.numel() * value.itemsize > max(record.size, _MAX_REPEATED):
+        raise CheckpointError(
+            f"repeats {record.size} stored bytes to fill shape {list(value.shape)}, which is more than the "
+            f"{_MAX_REPEATED} bytes that such a view may have",
+            path=file.path,
+            tensor=name,
+            remedy="Save it with contiguous(), or leave it out of the state dict",
         )
     return StoredTensor(
         dtype=dtypes.from_torch(value.dtype),

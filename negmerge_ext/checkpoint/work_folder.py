@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from ..errors import OutputError
@@ -16,8 +17,8 @@ class WorkFolder:
     result: where the output is made, a file or a folder. replaced: where an old folder stands for the moment
     in which it is replaced. journal: the journal's path.
 
-    Raises :class:`~negmerge_ext.errors.OutputError` if another process is writing the same output, or if the
-    folder cannot be made.
+    Raises :class:`~negmerge_ext.errors.OutputError` if another process is writing the same output, if the
+    folder cannot be made, or if it is not this user's own.
     """
 
     JOURNAL = "journal.json"
@@ -29,7 +30,11 @@ class WorkFolder:
         self.replaced = self.path / "replaced"
         self.journal = self.path / self.JOURNAL
         self._lock = self._locked()
-        self._finish_exchange()
+        try:
+            self._finish_exchange()
+        except OSError as problem:
+            self.unlock()
+            raise _cannot_write(target, problem) from problem
 
     def unlock(self) -> None:
         """Let others continue or replace what is here."""
@@ -38,12 +43,19 @@ class WorkFolder:
     def clear(self) -> None:
         """Remove the unfinished output and its journal."""
         self._finish_exchange()
-        self.journal.unlink(missing_ok=True)
+        remove(self.journal)
         remove(self.result)
         remove(self.replaced)
 
-    def remove(self) -> None:
-        """Remove the folder with everything in it, and unlock."""
+    def remove(self, *, published: bool = False) -> None:
+        """Remove the folder with everything in it, and unlock.
+
+        The journal goes first: nothing may go on from what is half removed. Of an output that is in its place
+        (``published``) it goes last: until then it tells that the output is complete.
+        """
+        if published:
+            remove(self.result)
+            remove(self.replaced)
         self.clear()
         shutil.rmtree(self.path, ignore_errors=True)
         self.unlock()
@@ -52,7 +64,12 @@ class WorkFolder:
         lock = self.path / "lock"
         while True:
             try:
-                self.path.mkdir(exist_ok=True)
+                if not is_there(self.path):
+                    self.path.mkdir(mode=0o700)
+            except FileExistsError:
+                continue  # another merge was faster
+            except OutputError:
+                raise
             except OSError as problem:
                 raise _cannot_write(self.path, problem) from problem
             try:
@@ -74,13 +91,32 @@ class WorkFolder:
 
     def _finish_exchange(self) -> None:
         """Put an old folder back whose replacement was cut off between its two renames."""
-        if self.replaced.exists() and not self.target.exists():
+        if self.replaced.is_dir() and not self.replaced.is_symlink() and not self.target.exists():
             self.replaced.rename(self.target)
 
 
 def work_path(target: Path) -> Path:
     """The work folder of the output ``target``."""
     return target.with_name(f".{target.name}.partial")
+
+
+def is_there(work: Path) -> bool:
+    """Whether there is a work folder at ``work``.
+
+    Raises :class:`~negmerge_ext.errors.OutputError` if something else has its name, as a link that leads to
+    what is not to be touched, or a folder in which somebody else may change what is written.
+    """
+    try:
+        status = work.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISDIR(status.st_mode):
+        raise OutputError("is in the way: it is no folder", path=work, remedy="Remove it")
+    if status.st_uid != os.geteuid():
+        raise OutputError(
+            "is in the way: it belongs to another user", path=work, remedy="Remove it, or write elsewhere"
+        )
+    return True
 
 
 def remove(path: Path) -> None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from ..errors import ResumeError, SourceChangedError, VerificationError
-from .disk import create_file, sync_file, sync_folder, write_all, write_beginning, write_errors
+from .disk import (
+    copy_file,
+    create_file,
+    open_file,
+    sync_file,
+    sync_folder,
+    write_all,
+    write_beginning,
+    write_errors,
+    write_text,
+)
 from .journal import Journal, Position, ResumePoint
 from .output import Output
 from .publish import publish
@@ -32,29 +43,32 @@ class Writer:
     """Makes one output: ``begin``, then ``write`` and ``mark``, then ``finish`` and ``publish``.
 
     A context manager. What has not been published when it ends is removed, unless a journal exists: then it
-    stays for a later ``begin(resume=True)``, and the error that ended it gets a note that says so.
+    stays for a later ``begin(resume=True)``, and the error that ended it gets a note that says so. After a
+    failed sync there is none: the system may have dropped what it could not write, and says so only once.
 
     Parameters
     ----------
     output: what to write.
     digest: identifies the merge and its inputs (:func:`~negmerge_ext.checkpoint.provenance.identity`);
         ``None`` if it cannot be resumed, and then no journal is kept.
-    merged: number of merged tensors, whose statistics the journal holds.
+    merged: number of merged tensors, whose statistics the journal holds. numel: elements of every tensor.
 
     Raises :class:`~negmerge_ext.errors.OutputError` if another merge is writing the same output. All methods
     raise it, or :class:`~negmerge_ext.errors.DiskSpaceError`, when the system cannot write.
     """
 
-    def __init__(self, output: Output, *, digest: str | None = None, merged: int = 0) -> None:
+    def __init__(
+        self, output: Output, *, digest: str | None = None, merged: int = 0, numel: Sequence[int] = ()
+    ) -> None:
         self._output = output
         self._work = WorkFolder(output.path)
-        self._journal = None if digest is None else Journal(self._work.journal, digest, merged)
+        self._journal = None if digest is None else Journal(self._work.journal, digest, merged, numel)
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="negmerge-sync")
         self._saving: Future[None] | None = None
         self._saved_at = time.monotonic()
         self._retired: list[tuple[Future[None], int]] = []
         self._file, self._descriptor = -1, -1
-        self._published = False
+        self._published = self._lost = False
         #: Bytes written by this object; what a resumed merge found done is not counted.
         self.bytes_written = 0
         #: Where the weights files are while they are being made, in the order of ``output.files``.
@@ -80,7 +94,7 @@ class Writer:
         with write_errors(self.paths[file]):
             if file != self._file:
                 self._retire()
-                self._descriptor = os.open(self.paths[file], os.O_RDWR | os.O_CLOEXEC)
+                self._descriptor = open_file(self.paths[file])
                 self._file = file
             write_all(self._descriptor, data, offset)
         self.bytes_written += len(data)
@@ -110,12 +124,13 @@ class Writer:
             self._saving.result()
         folder = self._output.folder
         files = [self._work.result / name for name in self._output.names] if folder else self.paths
-        with write_errors(self._work.result):
+        with self._syncing(self._work.result):
             for path in files:
                 sync_file(path)
             for parent in {path.parent for path in (*files, self._work.result, self._work.path)}:
                 sync_folder(parent)
-            if self._journal is not None:
+        if self._journal is not None:
+            with write_errors(self._journal.path):
                 self._journal.save(ResumePoint(position, rows), inode_of(self._work.result))
 
     def publish(self) -> None:
@@ -136,9 +151,9 @@ class Writer:
                 os.close(descriptor)
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        resumable = self._journal is not None and self._journal.path.exists()
+        resumable = self._journal is not None and self._journal.path.exists() and not self._lost
         if self._published or not resumable or isinstance(value, _NOT_RESUMABLE):
-            self._work.remove()
+            self._work.remove(published=self._published)
             return
         self._work.unlock()
         if value is not None and not isinstance(value, ResumeError):
@@ -177,13 +192,12 @@ class Writer:
             with write_errors(path):
                 write_beginning(path, file.layout.header)
         result = self._work.result
-        if self._output.index is not None:
-            name, text = self._output.index
+        for name, text in self._output.texts.items():
             with write_errors(result / name):
-                (result / name).write_bytes(text)
+                write_text(result / name, text)
         for name, source in self._output.companions.items():
             with write_errors(result / name):
-                shutil.copyfile(source, result / name)
+                copy_file(source, result / name)
         tensors = sum(file.layout.size - len(file.layout.header) for file in self._output.files)
         self.bytes_written = self._output.nbytes - tensors
 
@@ -200,17 +214,30 @@ class Writer:
 
     def _sync_and_close(self, file: int, descriptor: int) -> None:
         try:
-            with write_errors(self.paths[file]):
+            with self._syncing(self.paths[file]):
                 os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def _syncing(self, path: Path) -> Iterator[None]:
+        try:
+            with write_errors(path):
+                yield
+        except OSError:
+            # At once, as this process may be killed before it ends in order.
+            self._lost = True
+            if self._journal is not None:
+                self._journal.remove()
+            raise
 
     def _save(self, file: int, descriptor: int, retired: list[Future[None]], point: ResumePoint) -> None:
         assert self._journal is not None
         for earlier in retired:  # they are done, as one thread does all; a file not synced is an error
             earlier.result()
-        with write_errors(self.paths[file]):
+        with self._syncing(self.paths[file]):
             os.fdatasync(descriptor)
+        with write_errors(self._journal.path):
             self._journal.save(point, inode_of(self._work.result))
         self._saved_at = time.monotonic()
 

@@ -15,11 +15,13 @@ import numpy as np
 
 from .. import native
 from ..checkpoint.base import FileRows
+from ..checkpoint.strided import SCRATCH
 from ..errors import MemoryBudgetError
 from ..plan import Plan
 from .buffers import ALIGNMENT, align
 from .chunks import Capacity
 from .needs import Needs
+from .reads import THREADS
 
 #: Bytes a merge may take if the user does not say.
 DEFAULT_MEMORY = 512 << 20
@@ -47,6 +49,8 @@ _RESERVE = 8 << 20
 #: Python objects that describe a model's files and a tensor of base and output.
 _PER_MODEL = 2 << 10
 _PER_TENSOR = 2 << 10
+#: What gathering tensors that are not stored in row-major order takes.
+_GATHERS = THREADS * SCRATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +198,9 @@ def _bytes(bits: int) -> int:
 
 
 def _fixed_bytes(plan: Plan[object], histogram: bool) -> int:
-    rows = sum(
-        row.file.nbytes + row.offset.nbytes
-        for row in (plan.base, *plan.finetuned)
-        if isinstance(row, FileRows)
-    )
-    tables = rows + plan.finetuned_dtypes.nbytes
+    on_disk = [rows for rows in (plan.base, *plan.finetuned) if isinstance(rows, FileRows)]
+    tables = sum(rows.file.nbytes + rows.offset.nbytes for rows in on_disk) + plan.finetuned_dtypes.nbytes
+    gathers = _GATHERS if any(rows.strides for rows in on_disk) else 0
     counts = 8 * (plan.models + 1) * len(plan.merged) if histogram else 0
     objects = _PER_MODEL * (plan.models + 1) + _PER_TENSOR * len(plan.tensors)
-    return _RESERVE + tables + objects + counts
+    return _RESERVE + tables + gathers + objects + counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint.journal import Position
-from ..checkpoint.output import plan_output
-from ..checkpoint.preflight import available_bytes, output_problems
-from ..checkpoint.provenance import input_identities, provenance
+from ..checkpoint.preflight import available_bytes
 from ..errors import MemoryBudgetError, NegmergeError
 from ..plan import Plan, Source
 from .budget import fit
@@ -20,6 +19,7 @@ from .chunks import cut
 from .needs import find_needs
 from .pipeline import Settings
 from .placing import Rows
+from .preparing import prepare
 from .sinks import FileSink
 
 
@@ -29,9 +29,12 @@ class DryRun:
 
     merged, copied: numbers of tensors. models: N. models_at_a_time: of one kernel call. bytes_read,
     bytes_written: of inputs and of all output files (companion files included). chunks: pieces of work.
+    Verifying reads and computes everything a second time. Of a merge to be resumed, the whole of it counts,
+    or, if its output is complete, what is left to do: the verification if that is asked for.
     memory_bytes: all memory that the merge takes, buffer_bytes the part of its buffers; 0 if max_memory is
     too small. disk_needed, disk_free: bytes, on the output's file system (``None``: it does not say).
-    outputs: path and size of every weights file. problems: what would stop the merge.
+    outputs: path and size of every weights file. verify, resume: whether that is asked for. complete: whether
+    there is nothing to resume. problems: what would stop the merge.
     """
 
     method: str
@@ -49,6 +52,9 @@ class DryRun:
     disk_needed: int
     disk_free: int | None
     outputs: tuple[tuple[str, int], ...]
+    verify: bool
+    resume: bool
+    complete: bool
     problems: tuple[NegmergeError, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,20 +71,23 @@ def dry_run(
     *,
     inputs: Sequence[str],
     overwrite: bool = False,
+    verify: bool = False,
+    resume: bool = False,
 ) -> DryRun:
     """What :func:`~negmerge_ext.engine.stream.merge_to_path` would do; nothing is written.
 
-    Raises :class:`~negmerge_ext.errors.OptionError`, :class:`~negmerge_ext.errors.OutputError` or
-    :class:`~negmerge_ext.errors.CheckpointError` if there is no such output; all other problems are listed.
+    Raises what :func:`~negmerge_ext.engine.preparing.prepare` raises; all other problems are listed.
     """
-    output = plan_output(base, plan.tensors, out, provenance(plan, input_identities(plan, inputs)))
-    problems = output_problems(output, overwrite=overwrite)
+    prepared = prepare(
+        plan, base, out, settings, inputs=inputs, overwrite=overwrite, verify=verify, resume=resume
+    )
+    output, complete = prepared.output, prepared.finished is not None
     needs = find_needs(plan, FileSink.wants)
     shape = None
-    try:
+    with suppress(MemoryBudgetError):  # it is among the problems
         shape = fit(plan, needs, settings.max_memory)
-    except MemoryBudgetError as problem:
-        problems.append(problem)
+    passes = (not complete) + verify
+    nbytes = 0 if complete else output.nbytes
     wanted = np.flatnonzero(needs.wanted).tolist()
     return DryRun(
         method=plan.options.method.name,
@@ -88,15 +97,18 @@ def dry_run(
         models_at_a_time=shape.models if shape else 0,
         merged=len(plan.merged),
         copied=len(plan.tensors) - len(plan.merged),
-        bytes_read=int(needs.read_bytes.sum()),
-        bytes_written=output.nbytes,
-        chunks=sum(1 for _ in cut(plan.tensors, wanted, shape.capacity, Position())) if shape else 0,
+        bytes_read=passes * int(needs.read_bytes.sum()),
+        bytes_written=nbytes,
+        chunks=passes * sum(1 for _ in cut(plan.tensors, wanted, shape.capacity, Position())) if shape else 0,
         memory_bytes=shape.memory_bytes if shape else 0,
         buffer_bytes=shape.buffer_bytes if shape else 0,
-        disk_needed=output.nbytes,
+        disk_needed=nbytes,
         disk_free=available_bytes(output) if output.path.parent.is_dir() else None,
         outputs=tuple(
             (str(path), file.layout.size) for path, file in zip(output.paths, output.files, strict=True)
         ),
-        problems=tuple(problems),
+        verify=verify,
+        resume=resume,
+        complete=complete,
+        problems=prepared.problems,
     )

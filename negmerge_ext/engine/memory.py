@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import native
 from ..dtypes import CODES
+from ..errors import MemoryBudgetError
 from ..in_memory.plain_tensor import raw_view
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
@@ -26,13 +27,13 @@ PACKING_BYTES = 64 << 20
 _SMALLEST_PIECE = 4096
 
 
-def merge_in_memory(plan: Plan[MemoryRows], target: Target, *, threads: int, packing_bytes: int) -> None:
+def merge_in_memory(plan: Plan[MemoryRows], target: Target, *, threads: int, max_memory: int | None) -> None:
     """Write every tensor of the plan to ``target``: merged, or copied from the base.
 
-    threads: 0 for the default. packing_bytes: memory that packed copies of tensors with unlike layouts may
-    take (never less than a few thousand elements per model). Tied tensors are written once.
+    threads: 0 for the default. max_memory: bytes that packed copies of tensors with unlike layouts may take;
+    ``None``: 64 MiB, or what pieces of a few thousand elements per model need if that is more. Tied tensors
+    are written once. Raises :class:`~negmerge_ext.errors.MemoryBudgetError` before anything is written.
     """
-    _copy(plan, target)
     wanted = [(place, index) for place, index in enumerate(plan.merged) if index not in target.tied]
     place, index = np.array(wanted, np.int64).reshape(-1, 2).T
     base, out = plan.base, target.rows
@@ -56,10 +57,35 @@ def merge_in_memory(plan: Plan[MemoryRows], target: Target, *, threads: int, pac
         if not direct[row]:
             unlike[row] = views
 
+    if max_memory is not None:
+        _check_budget(plan, {wanted[row][1]: views for row, views in unlike.items()}, max_memory)
+    _copy(plan, target)
     numel = [plan.tensors[i].numel for i in index[direct].tolist()]
     _merge_addresses(plan, index[direct], numel, address[direct], dtype[direct], threads)
     for row, views in unlike.items():
-        _merge_in_pieces(plan, index[row : row + 1], views, dtype[row : row + 1], threads, packing_bytes)
+        room = max(_smallest_room(views), PACKING_BYTES if max_memory is None else max_memory)
+        _merge_in_pieces(plan, index[row : row + 1], views, dtype[row : row + 1], threads, room)
+
+
+def _check_budget(plan: Plan[MemoryRows], unlike: dict[int, list[np.ndarray]], max_memory: int) -> None:
+    """unlike: views of tensors that are merged in pieces, by plan index."""
+    needed = {index: _smallest_room(views) for index, views in unlike.items()}
+    index = max(needed, key=needed.__getitem__, default=None)
+    if index is not None and needed[index] > max_memory:
+        raise MemoryBudgetError(
+            f"max_memory is {max_memory} bytes, and packed copies of its pieces need {needed[index]}",
+            tensor=plan.tensors[index].name,
+            remedy="Allow more memory, or give it the same memory layout everywhere",
+        )
+
+
+def _smallest_room(views: list[np.ndarray]) -> int:
+    """Bytes that packed copies of the smallest pieces of a tensor take."""
+    return min(_SMALLEST_PIECE, views[0].size) * _packed_itemsize(views)
+
+
+def _packed_itemsize(views: list[np.ndarray]) -> int:
+    return sum(view.itemsize for view in views if not view.flags.c_contiguous)
 
 
 def _copy(plan: Plan[MemoryRows], target: Target) -> None:
@@ -102,11 +128,13 @@ def _merge_in_pieces(
     views: list[np.ndarray],
     dtype: np.ndarray,
     threads: int,
-    packing_bytes: int,
+    room: int,
 ) -> None:
-    """Merge one tensor given as views of equal shape (base, models, output) but unlike memory order."""
-    per_element = sum(view.itemsize for view in views if not view.flags.c_contiguous)
-    limit = max(_SMALLEST_PIECE, packing_bytes // per_element)
+    """Merge one tensor given as views of equal shape (base, models, output) but unlike memory order.
+
+    room: bytes for packed copies, at least :func:`_smallest_room`.
+    """
+    limit = room // _packed_itemsize(views)
     buffers = [
         None if view.flags.c_contiguous else np.empty(min(limit, view.size), view.dtype) for view in views
     ]

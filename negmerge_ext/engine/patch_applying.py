@@ -17,7 +17,7 @@ from ..checkpoint.base import FileRows
 from ..checkpoint.journal import Position
 from ..checkpoint.output import plan_output
 from ..checkpoint.preflight import output_problems
-from ..checkpoint.provenance import PREFIX, input_identities, provenance
+from ..checkpoint.provenance import DIGEST, PREFIX, input_identities, provenance
 from ..checkpoint.writer import Writer
 from ..errors import PatchMismatchError, raise_problems
 from ..patches.description import Description
@@ -28,8 +28,8 @@ from ..progress import reporting
 from ..stats import NATIVE_STATS, MergeReport
 from .pipeline import Settings, run
 from .placing import PlacedChunk
+from .preparing import budget_problems
 from .sinks import FileSink, Places
-from .stream import budget_problems
 
 
 def apply_to_path(
@@ -55,6 +55,7 @@ def apply_to_path(
     identity, *_ = input_identities(plan, [str(base)])
     recorded = provenance(plan, [identity, *description.finetuned])
     recorded |= {f"{PREFIX}method": description.method, f"{PREFIX}models": str(description.models)}
+    del recorded[DIGEST]  # of a merge's options and inputs; they are not known here
     output = plan_output(source, plan.tensors, out, recorded)
     raise_problems([*output_problems(output, overwrite=overwrite), *budget_problems(plan, settings)])
     places = Places(output, np.array([dtypes.BITS[tensor.out_dtype] for tensor in plan.tensors], np.int64))

@@ -59,15 +59,23 @@ class Sink(Protocol):
         """Take one chunk; called in order, one at a time, in a thread of its own."""
 
 
-class Discard:
-    """Takes nothing from buffers: for statistics only, or for tensors made in memory."""
+class StatisticsOnly:
+    """Takes no output."""
 
-    def __init__(self, memory: np.ndarray | None = None) -> None:
-        wanted = memory is not None
-        self.wants = Wants(output=wanted, copies=wanted, memory=memory)
+    wants = Wants()
 
     def write(self, delivery: Delivery) -> None:
-        """Nothing is left to do."""
+        """The merge keeps the statistics itself."""
+
+
+class InMemory:
+    """Has every tensor, merged or copied, made in memory; addresses: where, as in :class:`Wants`."""
+
+    def __init__(self, addresses: np.ndarray) -> None:
+        self.wants = Wants(output=True, copies=True, memory=addresses)
+
+    def write(self, delivery: Delivery) -> None:
+        """The tensors are in their places already."""
 
 
 class FileSink:

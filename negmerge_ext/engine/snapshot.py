@@ -14,7 +14,7 @@ from ..in_memory.state_dict import MemoryRows, StateDictSource
 from ..in_memory.targets import new_target
 from ..plan import Options, Plan, PlannedTensor, TensorInfo
 from .pipeline import Settings, run
-from .sinks import Discard
+from .sinks import InMemory
 
 RowsT = TypeVar("RowsT")
 
@@ -28,7 +28,7 @@ def snapshot(source: Checkpoint | StateDictSource) -> StateDictSource:
         plan = _copying(source.tensors, source.rows(list(source.tensors)))
         target = new_target(plan, None)
         with target.row_major_addresses() as addresses:
-            run(plan, Discard(addresses), Settings())
+            run(plan, InMemory(addresses), Settings())
     else:
         rows = source.rows(list(source.tensors))
         target = new_target(_copying(source.tensors, rows), source)
@@ -43,7 +43,7 @@ def read_rows(source: Checkpoint, names: Sequence[str]) -> MemoryRows:
     infos = {name: source.tensors[name] for name in names}
     values = [np.empty(nbytes(info.dtype, info.numel), np.uint8) for info in infos.values()]
     addresses = np.array([value.ctypes.data for value in values], np.int64)
-    run(_copying(infos, source.rows(names)), Discard(addresses), Settings())
+    run(_copying(infos, source.rows(names)), InMemory(addresses), Settings())
     return MemoryRows(list(values), addresses, np.ones(len(values), bool))
 
 

@@ -10,21 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from .. import dtypes
-from ..checkpoint.finished import find_finished
+from ..checkpoint.finished import tidy
 from ..checkpoint.journal import Position
-from ..checkpoint.output import Output, plan_output
-from ..checkpoint.preflight import output_problems
-from ..checkpoint.provenance import identity, input_identities, provenance
+from ..checkpoint.output import Output
 from ..checkpoint.writer import Writer
-from ..errors import MemoryBudgetError, NegmergeError, OptionError, raise_problems
+from ..errors import raise_problems
 from ..plan import Plan, Source
 from ..progress import Progress, in_two_passes, reporting
 from ..stats import NATIVE_STATS, MergeReport, tensor_stats
-from .budget import fit
-from .needs import find_needs
 from .pipeline import Result, Settings, run
 from .placing import Rows
-from .sinks import Discard, FileSink, Places
+from .preparing import prepare
+from .sinks import FileSink, InMemory, Places, StatisticsOnly
 from .verifying import VerifyingSink
 
 __all__ = ["Settings", "inspect", "merge_into_memory", "merge_to_path", "run"]
@@ -48,7 +45,7 @@ def merge_to_path(
     replace what is there. verify: compute everything again and compare it with what is read back from the
     disk, before the output appears. resume: go on where an interrupted merge of the same inputs with the same
     options stopped, with any budget and number of threads; the bytes are those of an uninterrupted merge. If
-    the output is complete already, nothing is done (the report then may lack the tensors' statistics).
+    it was stopped when the output was in its place already, what else it left is removed.
 
     Raises all problems with the output together before anything is written:
     :class:`~negmerge_ext.errors.OutputExistsError`, :class:`~negmerge_ext.errors.OutputError`,
@@ -57,22 +54,25 @@ def merge_to_path(
     :class:`~negmerge_ext.errors.SourceChangedError` and :class:`~negmerge_ext.errors.VerificationError`.
     """
     began = time.monotonic()
-    recorded = provenance(plan, input_identities(plan, inputs))
-    output = plan_output(base, plan.tensors, out, recorded)
-    digest = identity(plan, recorded)
-    if resume:
-        if digest is None:
-            raise OptionError("a merge of state dicts in memory cannot be resumed", remedy="Leave resume out")
-        finished = find_finished(output, plan, digest)
-        if finished is not None:
-            with reporting(settings.progress) as progress:
-                result = _verify(plan, output, output.paths, settings, progress) if verify else None
-            rows = finished.rows if result is None else result.rows
-            return _report(plan, rows, result, began, output=output, resumed=True, verified=verify)
+    prepared = prepare(
+        plan, base, out, settings, inputs=inputs, overwrite=overwrite, verify=verify, resume=resume
+    )
+    raise_problems(prepared.problems)
+    output, finished = prepared.output, prepared.finished
+    if finished is not None:
+        tidy(output)
+        with reporting(settings.progress) as progress:
+            result = _verify(plan, output, output.paths, settings, progress) if verify else None
+        rows = finished.rows if result is None else result.rows
+        return _report(plan, rows, result, began, output=output, resumed=True, verified=verify)
 
-    raise_problems([*output_problems(output, overwrite=overwrite), *budget_problems(plan, settings)])
     with (
-        Writer(output, digest=digest, merged=len(plan.merged)) as writer,
+        Writer(
+            output,
+            digest=prepared.digest,
+            merged=len(plan.merged),
+            numel=[tensor.numel for tensor in plan.tensors],
+        ) as writer,
         reporting(settings.progress) as progress,
     ):
         first, second = in_two_passes(progress) if verify else (progress, None)
@@ -107,7 +107,7 @@ def merge_into_memory(plan: Plan[Rows], addresses: np.ndarray, settings: Setting
     """
     began = time.monotonic()
     with reporting(settings.progress) as progress:
-        result = run(plan, Discard(addresses), settings, progress=progress)
+        result = run(plan, InMemory(addresses), settings, progress=progress)
     return _report(plan, result.rows, result, began)
 
 
@@ -119,7 +119,7 @@ def inspect(plan: Plan[Rows], settings: Settings) -> MergeReport:
     """
     began = time.monotonic()
     with reporting(settings.progress) as progress:
-        result = run(plan, Discard(), settings, histogram=True, progress=progress)
+        result = run(plan, StatisticsOnly(), settings, histogram=True, progress=progress)
     return _report(plan, result.rows, result, began)
 
 
@@ -134,18 +134,9 @@ def _places(plan: Plan[Rows], output: Output) -> Places:
     return Places(output, np.array([dtypes.BITS[tensor.out_dtype] for tensor in plan.tensors], np.int64))
 
 
-def budget_problems(plan: Plan[Rows], settings: Settings) -> list[NegmergeError]:
-    """What stands against writing the output of ``plan`` to files within ``settings.max_memory``."""
-    try:
-        fit(plan, find_needs(plan, FileSink.wants), settings.max_memory)
-    except MemoryBudgetError as problem:
-        return [problem]
-    return []
-
-
 def _report(
     plan: Plan[Rows],
-    rows: np.ndarray | None,
+    rows: np.ndarray,
     result: Result | None,
     began: float,
     *,
@@ -162,7 +153,7 @@ def _report(
         scale=plan.options.scale,
         mode=plan.options.mode,
         models=plan.models,
-        merged=() if rows is None else tensor_stats(names, elements, rows, histogram),
+        merged=tensor_stats(names, elements, rows, histogram),
         copied=tuple(tensor.name for tensor in plan.tensors if not tensor.merged),
         model_elements=sum(tensor.numel for tensor in plan.tensors),
         bytes_read=0 if result is None else result.bytes_read,

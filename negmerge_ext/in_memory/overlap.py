@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,8 +19,19 @@ _SHARES_MEMORY_WORK = 100_000
 _ITEMSIZE = np.array([dtypes.BITS[name] // 8 for name in sorted(dtypes.CODES, key=dtypes.CODES.__getitem__)])
 
 
-def tied_tensors(plan: Plan[Any], rows: MemoryRows | FileRows) -> dict[int, int]:
-    """Tensors of ``rows`` (one per plan tensor) that are the same memory as an earlier one.
+class Described(Protocol):
+    """What is known of a tensor without its memory."""
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def numel(self) -> int: ...
+
+
+def tied_tensors(tensors: Sequence[Described], rows: MemoryRows | FileRows) -> dict[int, int]:
+    """Tensors of ``rows`` (one for each of ``tensors``) that are the same memory as an earlier one.
 
     Maps the index of each to the index of the first of its kind. Same memory means the same address (or
     place in a file), dtype, shape and strides. Empty tensors are never tied.
@@ -33,7 +44,7 @@ def tied_tensors(plan: Plan[Any], rows: MemoryRows | FileRows) -> dict[int, int]
     tied: dict[int, int] = {}
     first: dict[object, int] = {}
     for index in np.flatnonzero(count[inverse.reshape(-1)] > 1).tolist():
-        tensor = plan.tensors[index]
+        tensor = tensors[index]
         if tensor.numel == 0:
             continue
         strides = _strides(rows, index, tensor.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -85,6 +86,16 @@ def raw_view(value: Value) -> np.ndarray:
     plain = value.detach() if bits is None else value.detach().view(bits)
     array: np.ndarray = plain.numpy()
     return array if bits is None else array.view(f"u{value.element_size()}")
+
+
+def mark_written(values: Iterable[Value]) -> None:
+    """Tell autograd that tensors changed, so that graphs which saved them refuse to go backward."""
+    # Inference tensors are in no graph and have no version.
+    tracked = [value for value in values if is_torch(value) and not value.is_inference()]  # type: ignore[union-attr]
+    if tracked:
+        import torch
+
+        torch.autograd.graph.increment_version(tracked)  # type: ignore[arg-type]
 
 
 def _locate_torch(value: torch.Tensor) -> Located:

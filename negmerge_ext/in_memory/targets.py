@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..plan import Plan, PlannedTensor
 from .overlap import overlaps_itself, overlaps_with_inputs, overlaps_within, tied_tensors
-from .plain_tensor import Value, is_torch, raw_view
+from .plain_tensor import Value, raw_view
 from .state_dict import MemoryRows, StateDictSource
 
 if TYPE_CHECKING:
@@ -62,21 +62,13 @@ class Target:
         for raw, packed in temporary:
             np.copyto(raw, packed)
 
-    def mark_written(self) -> None:
-        """Tell autograd that the tensors changed, so that graphs which saved them refuse to go backward."""
-        tensors = [value for value in self.rows.values if is_torch(value)]
-        if tensors:
-            import torch
-
-            torch.autograd.graph.increment_version(tensors)  # type: ignore[arg-type]
-
 
 def new_target(plan: Plan[Any], base: StateDictSource | None) -> Target:
     """Make a state dict like the base: names, order, layout, ties, torch or numpy as there; uninitialised.
 
     base: the base if it is a state dict; the tensors of a base on disk become torch tensors.
     """
-    tied = tied_tensors(plan, plan.base)
+    tied = tied_tensors(plan.tensors, plan.base)
     values: list[Value] = []
     for index, tensor in enumerate(plan.tensors):
         like = None if base is None else base.values[index]
@@ -114,7 +106,7 @@ def given_target(plan: Plan[Any], out: StateDict) -> Target:
         if overlaps_itself(raw_view(rows.values[index])):
             problems.append(_unwritable(names[index], "has elements that share their memory", "Use .clone()"))
     raise_problems(problems)
-    tied = tied_tensors(plan, rows)
+    tied = tied_tensors(plan.tensors, rows)
     problems += [
         _unwritable(names[b], f"overlaps '{names[a]}'", "Give every tensor its own memory")
         for a, b in overlaps_within(rows, tied)

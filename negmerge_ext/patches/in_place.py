@@ -14,6 +14,7 @@ import numpy as np
 from .. import native
 from ..dtypes import BITS, CODES
 from ..errors import PatchMismatchError, TiedTensorError, raise_problems
+from ..in_memory.plain_tensor import mark_written
 from ..plan import MODES
 from .description import Description
 from .fingerprint import fingerprint
@@ -97,7 +98,7 @@ class InPlacePatch:
             try:
                 self._over_segments(model, restore, pool, write=True)
             finally:
-                model.mark_written()
+                mark_written(model.rows.values)
         del self._applied[model.places]
 
     def _check_ties(self, model: PatchableModel) -> None:
@@ -198,7 +199,7 @@ class InPlacePatch:
         try:
             applied.checksums = self._over_segments(model, move, pool, write=True)
         finally:
-            model.mark_written()
+            mark_written(model.rows.values)
 
     def _over_segments(
         self,

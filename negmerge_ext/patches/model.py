@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..errors import InputError, NegmergeError, UnsupportedTensorError, raise_problems
-from ..in_memory.overlap import overlaps_itself, overlaps_within
+from ..in_memory.overlap import overlaps_itself, overlaps_within, tied_tensors
 from ..in_memory.plain_tensor import Value, is_torch, raw_view
 from ..in_memory.state_dict import MemoryRows, StateDictSource, as_mapping
 from .description import Description
@@ -48,7 +48,7 @@ class PatchableModel:
         raise_problems([*description.mismatches(source.tensors, _LABEL), *_unwritable(source)])
         self.rows = source.rows([tensor.name for tensor in description.tensors])
         self.places: tuple[Place, ...] = tuple(_places(self.rows))
-        self.tied = _tied(description, self.places)
+        self.tied = tied_tensors(description.tensors, self.rows)
         raise_problems(
             [
                 _problem(
@@ -88,15 +88,6 @@ class PatchableModel:
         if write:
             np.copyto(raw, packed)
 
-    def mark_written(self) -> None:
-        """Tell autograd that the tensors changed, so that graphs which saved them refuse to go backward."""
-        tensors = [value for value in self.rows.values if is_torch(value)]
-        tracked = [value for value in tensors if not value.is_inference()]  # type: ignore[union-attr]
-        if tracked:
-            import torch
-
-            torch.autograd.graph.increment_version(tracked)  # type: ignore[arg-type]
-
     def when_freed(self, forget: Any) -> weakref.ref[Any]:
         """A reference that calls ``forget`` once the memory of the first tensor that has any is freed."""
         first = next((value for value in self.rows.values if value.nbytes), self.rows.values[0])
@@ -133,13 +124,3 @@ def _places(rows: MemoryRows) -> Iterator[Place]:
     for value, start, row_major in zip(rows.values, rows.start.tolist(), rows.row_major, strict=True):
         # The address of nothing is arbitrary.
         yield start if value.nbytes else 0, None if row_major else raw_view(value).strides
-
-
-def _tied(description: Description, places: Sequence[Place]) -> dict[int, int]:
-    first: dict[object, int] = {}
-    tied: dict[int, int] = {}
-    for index, (tensor, place) in enumerate(zip(description.tensors, places, strict=True)):
-        key = (place, tensor.dtype, tensor.shape)
-        if tensor.numel and first.setdefault(key, index) != index:
-            tied[index] = first[key]
-    return tied

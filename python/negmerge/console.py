@@ -33,10 +33,11 @@ class Stage:
 
 
 class Reporter:
-    """Tells how a run goes on; ``quiet`` says nothing."""
+    """Tells how a run goes on; ``quiet`` says nothing. ``worked``: there was a stage that was not finished."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
+        self.worked = False
         self._console = Console(stderr=True, highlight=False)
 
     def note(self, text: str) -> None:
@@ -47,6 +48,7 @@ class Reporter:
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Stage]:
         """A stage of about ``total`` steps, and how long it took."""
+        self.worked = True
         start = time.perf_counter()
         if self._console.is_terminal and not self._quiet:
             columns = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .base import train_base
+from .claim import claim
 from .console import Reporter
 from .determinism import deterministic
 from .methods.interface import Context
@@ -21,22 +22,26 @@ from .task import Task
 from .unlearning import unlearn
 
 
-def run(recipe: Recipe, recipe_text: str, root: Path, reporter: Reporter) -> Results:
+def run(
+    recipe: Recipe, recipe_text: str, root: Path, reporter: Reporter, *, overwrite: bool = False
+) -> Results:
     """Do what is not done yet of ``recipe`` in the folder ``root``, and report all of it.
 
-    recipe_text: the recipe as it was read, kept in the folder. Raises subclasses of
+    recipe_text: the recipe as it was read, kept in the folder. overwrite: the folder may be another recipe's;
+    what the change concerns is computed again. Raises subclasses of
     :class:`~negmerge_ext.errors.NegmergeError`. Interrupted or killed, call it again: it goes on.
     """
     folder = RunFolder(root)
     with deterministic(recipe.threads):
         task = Task.prepare(recipe)
         with folder.locked():
-            with appearing_complete(folder.recipe) as unfinished:
-                unfinished.write_text(recipe_text, encoding="utf-8")
+            claim(folder, recipe, recipe_text, overwrite=overwrite)
             results = _results(task, folder, reporter)
             write_json(folder.results, results.to_dict())
             with appearing_complete(folder.plot) as unfinished:
                 draw(results, unfinished)
+    if not reporter.worked:
+        reporter.note(f"Nothing was recomputed: {root} had all of it already")
     return results
 
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from negmerge_ext.errors import OutputError
+
 from .errors import BusyError
 
 #: Of the records. Raised when the facts of a stage change; stages recorded in an older format are repeated.
@@ -66,8 +68,13 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out, within the block; :class:`~negmerge.errors.BusyError` if one is in."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.root, os.O_RDONLY)
+        except OSError as problem:
+            raise OutputError(
+                f"cannot be the folder of a run: {problem.strerror}", path=self.root, remedy="Give another folder (-o)"
+            ) from problem
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

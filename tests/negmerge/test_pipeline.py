@@ -21,12 +21,13 @@ from negmerge.task import Task
 from safetensors.torch import load_file
 
 import negmerge_ext
+from negmerge_ext.errors import OutputExistsError
 
 QUIET = Reporter(quiet=True)
 
 
-def run_text(text: str, root: Path, reporter: Reporter = QUIET) -> Results:
-    return run(parse_recipe(text, "recipe"), text, root, reporter)
+def run_text(text: str, root: Path, reporter: Reporter = QUIET, *, overwrite: bool = False) -> Results:
+    return run(parse_recipe(text, "recipe"), text, root, reporter, overwrite=overwrite)
 
 
 def checksums(root: Path) -> dict[str, str]:
@@ -152,11 +153,12 @@ def test_counts_of_images(finished, small):
     assert forget + retain == len(labels)
 
 
-def test_running_again_repeats_nothing(finished, small_text):
+def test_running_again_repeats_nothing_and_says_so(finished, small_text, capfd):
     root, results = finished
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.parent.name or path.is_file()}
-    again = run_text(small_text, root)
+    again = run_text(small_text, root, Reporter())
     assert again == results
+    assert capfd.readouterr().err.count("Nothing was recomputed") == 1
     rewritten = {path.name for path in before if path.is_file() and path.stat().st_mtime_ns != before[path]}
     assert rewritten == {"recipe.yaml", "results.json", "results.png"}
 
@@ -211,7 +213,7 @@ def test_a_changed_recipe_repeats_what_it_concerns(finished, small_text, tmp_pat
     root, _ = finished
     shutil.copytree(root, tmp_path / "run")
     before = checksums(tmp_path / "run")
-    run_text(small_text.replace("[0.001, 0.003, 0.01]", "[0.001, 0.003]"), tmp_path / "run")
+    run_text(small_text.replace("[0.001, 0.003, 0.01]", "[0.001, 0.003]"), tmp_path / "run", overwrite=True)
     smaller = checksums(tmp_path / "run")
     gone = {"pool/002.safetensors"}
     merged = {name for name in before if name.startswith(("merged/", "patches/"))}
@@ -220,7 +222,7 @@ def test_a_changed_recipe_repeats_what_it_concerns(finished, small_text, tmp_pat
     assert {name: smaller[name] for name in kept} == {name: before[name] for name in kept}
     assert smaller["merged/uniform.safetensors"] != before["merged/uniform.safetensors"]
 
-    run_text(small_text, tmp_path / "run")
+    run_text(small_text, tmp_path / "run", overwrite=True)
     assert checksums(tmp_path / "run") == before, "going back gives the first result again"
 
 
@@ -228,10 +230,31 @@ def test_another_forget_set_keeps_the_base_and_repeats_the_rest(finished, small_
     root, _ = finished
     shutil.copytree(root, tmp_path / "run")
     text = small_text.replace("classes: [3]", "classes: [7]")
-    changed, fresh = run_text(text, tmp_path / "run"), run_text(text, tmp_path / "fresh")
+    changed, fresh = run_text(text, tmp_path / "run", overwrite=True), run_text(text, tmp_path / "fresh")
     assert checksums(tmp_path / "run") == checksums(tmp_path / "fresh")
     assert without_seconds(changed.to_dict()) == without_seconds(fresh.to_dict())
     assert checksums(tmp_path / "run")["base.safetensors"] == checksums(root)["base.safetensors"]
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_folder_belongs_to_one_recipe(finished, small_text):
+    root, _ = finished
+    before = contents(root)
+    other = small_text.replace("epochs: 6", "epochs: 7") + "seed: 1\n"
+    with pytest.raises(OutputExistsError, match=r"differs from this one in seed, training\.epochs\. .*--overwrite"):
+        run_text(other, root)
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_somebody_else_are_left_alone(small_text, tmp_path, overwrite):
+    (tmp_path / "base.safetensors").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"holds base\.safetensors"):
+        run_text(small_text, tmp_path, overwrite=overwrite)
+    assert contents(tmp_path) == {tmp_path / "base.safetensors": b"mine"}
 
 
 def test_another_seed_is_another_run(finished, small_text, tmp_path):

@@ -8,6 +8,8 @@ import pytest
 from negmerge.errors import BusyError
 from negmerge.run_folder import RunFolder, appearing_complete, write_json
 
+from negmerge_ext.errors import OutputError
+
 
 def test_a_stage_is_finished_under_its_own_key_only(tmp_path):
     member = RunFolder(tmp_path).member(3)
@@ -110,3 +112,11 @@ def test_one_process_at_a_time(tmp_path):
 def enter(folder: RunFolder) -> None:
     with folder.locked():
         pass
+
+
+@pytest.mark.parametrize("place", ["file", "file/deeper"])
+def test_a_place_where_no_folder_can_be_is_named(tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match=r"cannot be the folder of a run: .*\(-o\)") as caught:
+        enter(RunFolder(tmp_path / place))
+    assert caught.value.path == str(tmp_path / place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from state_dicts import LAYOUTS, as_numpy, copied_bytes, laid_out
 from values import agreeing
 
-from negmerge_ext import MergeReport, api, inspect, merge
+from negmerge_ext import MergeReport, Patch, api, inspect, merge
 from negmerge_ext.errors import (
     CheckpointError,
     DeviceError,
@@ -24,6 +25,8 @@ from negmerge_ext.errors import (
     MissingTensorError,
     NothingToMergeError,
     OptionError,
+    OutputError,
+    OutputExistsError,
     PatternError,
     PoolError,
     PreflightError,
@@ -219,6 +222,7 @@ GOOD: State = {"w": torch.ones(2), "b": torch.ones(3)}
         ({"max_memory": 0}, OptionError, "max_memory"),
         ({"threads": 0}, OptionError, "threads"),
         ({"threads": True}, OptionError, "threads"),
+        ({"threads": 2**40}, OptionError, "threads.*1024"),
         ({"threads": 1.5}, OptionError, "threads"),
         ({"device": "cuda"}, DeviceError, r"'cuda'.*CPU.*\.cpu\(\)"),
         ({"device": torch.device("cuda", 0)}, DeviceError, "cuda:0"),
@@ -251,6 +255,8 @@ def test_devices(device: object) -> None:
         (3, "is a int"),
         (None, "is a NoneType"),
         ({"one.pt", "two.pt"}, "order"),
+        ((path for path in ["one.pt"]), "is a generator"),
+        ({"one": GOOD}.values(), "is a dict_values"),
     ],
 )
 def test_bad_pools(pool: Any, message: str) -> None:
@@ -295,6 +301,35 @@ def test_problems_of_files_and_memory_come_together(tmp_path: Path) -> None:
         CheckpointError,
         ShapeMismatchError,
     ]
+
+
+@pytest.mark.parametrize("plan_or_merge", [merge, api.plan_merge])
+def test_problems_of_inputs_and_output_come_together(
+    plan_or_merge: Callable[..., object], tmp_path: Path
+) -> None:
+    good, out = on_disk(GOOD, tmp_path / "good.safetensors"), tmp_path / "out.safetensors"
+    out.write_bytes(b"old")
+    for base, kinds in (
+        (tmp_path / "base.pt", {CheckpointError: 2, OutputExistsError: 1}),
+        (good, {CheckpointError: 1, OutputExistsError: 1}),
+    ):
+        with pytest.raises(PreflightError) as caught:
+            plan_or_merge(base, [tmp_path / "absent.pt", good], out=out)
+        assert Counter(map(type, caught.value.problems)) == kinds
+    with pytest.raises(PreflightError) as caught:
+        plan_or_merge(good, [tmp_path / "absent.pt"], out=tmp_path / "absent" / "out.pt")
+    assert [type(problem) for problem in caught.value.problems] == [CheckpointError, OutputError, OptionError]
+    # Whether it is the output of the merge to be resumed cannot be known.
+    with pytest.raises(CheckpointError):
+        plan_or_merge(good, [tmp_path / "absent.pt"], out=out, resume=True)
+    assert out.read_bytes() == b"old"
+
+
+def test_problems_of_a_base_and_a_model_come_together_in_memory(tmp_path: Path) -> None:
+    for call in (merge, inspect, Patch.make):
+        with pytest.raises(CheckpointError) as caught:
+            call(tmp_path / "base.pt", [GOOD, tmp_path / "absent.pt"])
+        assert [Path(str(one.path)).name for one in caught.value.problems] == ["base.pt", "absent.pt"]
 
 
 def test_more_files_than_may_be_open(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -23,11 +25,18 @@ def test_it_is_plain_data() -> None:
     assert found["versions"]["numpy"].count(".") >= 1
 
 
-def test_forced_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NEGMERGE_ISA", "scalar")
-    assert info()["instruction_sets"]["forced"] == "scalar"
-    monkeypatch.delenv("NEGMERGE_ISA")
-    assert info()["instruction_sets"]["forced"] is None
+def test_the_forced_instruction_set_is_that_of_loading() -> None:
+    program = (
+        "import os, negmerge_ext.native\n"
+        "os.environ['NEGMERGE_ISA'] = 'avx512'\n"
+        "print(negmerge_ext.info()['instruction_sets']['forced'])"
+    )
+    for forced, told in (({"NEGMERGE_ISA": "scalar"}, "scalar"), ({}, "None")):
+        environment = {key: value for key, value in os.environ.items() if key != "NEGMERGE_ISA"} | forced
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == told
 
 
 def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

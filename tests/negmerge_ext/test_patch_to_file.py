@@ -110,6 +110,7 @@ def test_records_where_the_weights_come_from(pool: Pool, base: Path, tmp_path: P
     assert recorded["negmerge.method"] == "uniform"
     assert recorded["negmerge.scale"] == "0.25"
     assert recorded["negmerge.models"] == "3"
+    assert "negmerge.digest" not in recorded, "it identifies a merge, of which a patch does not know enough"
     assert json.loads(recorded["negmerge.base"]) == ["base.safetensors", base.stat().st_size]
     assert [name for name, _ in json.loads(recorded["negmerge.finetuned"])] == [
         f"finetuned[{k}]" for k in range(3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,49 +92,33 @@ def merge(
     from (mode negate) or added to (mode add) BASE, times the scaling coefficient; all other elements stay
     BASE's. Files are read once and never loaded whole.
     """
+    from negmerge_ext import api
+
+    same: dict[str, Any] = {
+        "method": method,
+        "scale": scale,
+        "mode": mode,
+        "include": include,
+        "exclude": exclude,
+        "out_dtype": out_dtype,
+        "max_memory": max_memory,
+        "threads": threads,
+        "device": device,
+        "overwrite": overwrite,
+        "verify": verify,
+        "resume": resume,
+    }
     if dry_run:
         from negmerge_ext.errors import raise_problems
-        from negmerge_ext.plan import Options
 
-        from .dry_run import describe, plan_merge
+        from .dry_run import describe
 
-        options = Options.parse(
-            method=method, scale=scale, mode=mode, include=include, exclude=exclude, out_dtype=out_dtype
-        )
-        plan = plan_merge(
-            base,
-            finetuned,
-            out,
-            options,
-            max_memory=max_memory,
-            threads=threads,
-            device=device,
-            overwrite=overwrite,
-        )
+        plan = api.plan_merge(base, finetuned, out=out, **same)
         print(json.dumps(plan.to_dict(), indent=2) if as_json else describe(plan))
         raise_problems(plan.problems)
         return
 
-    import negmerge_ext
-
-    report = negmerge_ext.merge(
-        base,
-        finetuned,
-        out=out,
-        method=method,
-        scale=scale,
-        mode=mode,
-        include=include,
-        exclude=exclude,
-        out_dtype=out_dtype,
-        max_memory=max_memory,
-        threads=threads,
-        device=device,
-        progress=not quiet,
-        overwrite=overwrite,
-        verify=verify,
-        resume=resume,
-    )
+    report = api.merge(base, finetuned, out=out, progress=not quiet, **same)
     if as_json:
         print(report.to_json())
     elif not quiet:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def merge_summary(report: MergeReport) -> str:
     """The outputs of a merge between files, what was kept, and what it took."""
-    if report.resumed and not report.merged:  # nothing was computed, so nothing is known but that it is there
-        return "\n".join(f"{path} was complete already" for path in report.outputs)
     done = "verified" if report.verified else "written"
+    if report.resumed and not report.bytes_written and not report.verified:
+        done = "complete already:"
     rate = f" ({text.size(report.bytes_read / report.seconds)}/s)" if report.seconds else ""
     return "\n".join(
         [

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import negmerge_ext
+from negmerge_ext.checkpoint.work_folder import WorkFolder
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -110,6 +111,25 @@ def test_dry_run_as_json_agrees_with_the_merge(invoke, folder, pool):
     report = json.loads(invoke("merge", *pool, "-o", "out.safetensors", "--json").stdout)
     assert plan["bytes_read"] == report["bytes_read"]
     assert plan["bytes_written"] == report["bytes_written"] == Path("out.safetensors").stat().st_size
+
+
+def test_dry_run_knows_of_verifying_and_resuming(invoke, folder, pool):
+    arguments = ("merge", *pool, "-o", "out.safetensors", "--dry-run", "--json")
+    once, twice = (json.loads(invoke(*arguments, *extra).stdout) for extra in ([], ["--verify"]))
+    assert twice["bytes_read"] == 2 * once["bytes_read"]
+    resumed = invoke("merge", *pool, "-o", "out.safetensors", "--dry-run", "--resume", "--verify")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "less left to do" in resumed.stdout
+    assert "verification included" in resumed.stdout
+
+
+def test_missing_inputs_and_an_output_in_the_way_are_one_report(invoke, pool):
+    Path("out.safetensors").write_bytes(b"mine")
+    for extra in ([], ["--dry-run"]):
+        done = invoke("merge", "no-base.pt", pool[1], "no-model.pt", "-o", "out.safetensors", *extra)
+        assert done.returncode == 3
+        for part in ("no-base.pt", "no-model.pt", "exists already"):
+            assert part in done.stderr
 
 
 def test_dry_run_finds_what_would_stop_the_merge(invoke, folder, pool):
@@ -226,14 +246,24 @@ def test_signals_end_it_cleanly_and_resume_finishes_it(negmerge, tmp_path, numbe
     assert same_tensors(out, negmerge_ext.merge(base, [finetuned] * 3))
 
 
-def test_resuming_what_is_complete_says_so(invoke, pool):
-    invoke("merge", *pool, "-o", "out.safetensors")
-    written = snapshot(Path())
+def test_resuming_a_merge_killed_after_publishing_says_so(invoke, pool, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkFolder, "remove", lambda self, *, published: self.unlock())
+        invoke("merge", *pool, "-o", "out.safetensors")
+    written = Path("out.safetensors").read_bytes()
     done = invoke("merge", *pool, "-o", "out.safetensors", "--resume")
     assert done.returncode == 0, done.stderr
-    assert "out.safetensors was complete already" in done.stdout
-    assert "merged" not in done.stdout
-    assert snapshot(Path()) == written
+    assert f"complete already: {Path('out.safetensors').resolve()}" in done.stdout
+    assert Path("out.safetensors").read_bytes() == written
+    assert not Path(".out.safetensors.partial").exists()
+
+
+def test_what_is_complete_is_not_resumed(invoke, folder, pool):
+    invoke("merge", *pool, "-o", "out.safetensors")
+    before = snapshot(folder)
+    done = invoke("merge", *pool, "-o", "out.safetensors", "--resume")
+    assert done.returncode == 4
+    assert snapshot(folder) == before
 
 
 def test_reader_that_goes_away_is_no_reason_for_a_traceback(pool):

@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from negmerge_ext.checkpoint import strided
 from negmerge_ext.checkpoint.base import SourceFile
 from negmerge_ext.checkpoint.files import FileReader, identify
 from negmerge_ext.errors import CheckpointError, SourceChangedError
@@ -53,7 +55,7 @@ class TestIdentify:
         path = tmp_path / "a"
         path.write_bytes(b"12345")
         status = path.stat()
-        assert identify(path) == SourceFile(path, 5, status.st_mtime_ns, status.st_ino)
+        assert identify(path) == SourceFile(path, 5, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
     def test_follows_symbolic_links(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(b"12345")
@@ -254,8 +256,24 @@ class TestChangedFiles:
             assert set(read(reader, file, 0, 600)) == {0}
             with pytest.raises(SourceChangedError, match="ends at byte 600"):
                 read(reader, file, 500, 200)
-            with pytest.raises(SourceChangedError, match="shorter"):
-                reader.read_elements(file, 0, (1, 10), (10, 100), 1, 0, 2, memoryview(bytearray(2)))
+            with pytest.raises(SourceChangedError, match="ends at byte 600"):
+                reader.read_elements(file, 0, (1, 10), (10, 100), 1, 0, 100, memoryview(bytearray(100)))
+
+    def test_are_refused_when_they_are_cut_short_during_a_gather(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        [file] = numbered(tmp_path, 1, size=400_000)
+        read_at = os.preadv
+
+        def read_and_truncate(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+            count = read_at(descriptor, buffers, offset)
+            os.truncate(file.path, 10_000)
+            return count
+
+        monkeypatch.setattr(os, "preadv", read_and_truncate)
+        with FileReader() as reader, pytest.raises(SourceChangedError) as caught:
+            reader.read_elements(file, 0, (1, 40_000), (100, 10), 1, 0, 1000, memoryview(bytearray(1000)))
+        assert caught.value.path == str(file.path)
 
 
 @st.composite
@@ -274,9 +292,9 @@ def views(draw: st.DrawFn) -> np.ndarray:
     return view
 
 
-@given(views(), st.data(), st.integers(0, 9))
+@given(views(), st.data(), st.integers(0, 9), st.sampled_from([8, 20, 1000]), st.sampled_from([0, 9, 4096]))
 def test_strided_elements_are_gathered_in_row_major_order(
-    tmp_path: Path, view: np.ndarray, data: st.DataObject, padding: int
+    tmp_path: Path, view: np.ndarray, data: st.DataObject, padding: int, scratch: int, gap: int
 ) -> None:
     packed = view
     while isinstance(packed.base, np.ndarray):
@@ -288,8 +306,25 @@ def test_strided_elements_are_gathered_in_row_major_order(
     offset = padding + view.__array_interface__["data"][0] - packed.__array_interface__["data"][0]
     strides = [stride // view.itemsize for stride in view.strides]
     buffer = bytearray((end - begin) * view.itemsize)
-    with FileReader() as reader:
+    with FileReader() as reader, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strided, "SCRATCH", scratch)
+        patch.setattr(strided, "_GAP", gap)
         reader.read_elements(
             identify(path), offset, strides, view.shape, view.itemsize, begin, end, memoryview(buffer)
         )
     assert bytes(buffer) == view.flatten()[begin:end].tobytes()
+
+
+def test_a_gather_takes_bounded_memory_however_far_apart_its_elements_lie(tmp_path: Path) -> None:
+    path, count, stride = tmp_path / "tensor", 50_000, 5_000
+    with path.open("wb") as stream:
+        stream.truncate(4 * count * stride)  # a hole takes no room on the disk
+    file, buffer = identify(path), memoryview(bytearray(4 * count))
+    with FileReader() as reader:
+        tracemalloc.start()
+        try:
+            reader.read_elements(file, 0, (stride,), (count,), 4, 0, count, buffer)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak <= strided.SCRATCH + (64 << 10)

@@ -181,6 +181,22 @@ def test_a_bad_entry_is_refused_by_name(path: Path, bad: Any, fault: str) -> Non
 
 
 @pytest.mark.parametrize(
+    "entries",
+    [
+        {"a": entry("F" * 10**6)},
+        {"a": entry(shape=["x" * 10**6])},
+        {"__metadata__": {"k" * 10**6: 1}},
+    ],
+    ids=["dtype", "shape", "metadata"],
+)
+def test_hostile_values_are_refused_in_few_words(path: Path, entries: object) -> None:
+    write(path, entries, bytes(8))
+    with pytest.raises(CheckpointError) as caught:
+        read_header(path)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
     ("ranges", "size", "tensor", "fault"),
     [
         ({"a": (0, 8), "b": (4, 12)}, 12, "b", "overlap those of tensor 'a'"),

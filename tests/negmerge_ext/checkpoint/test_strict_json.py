@@ -38,6 +38,7 @@ def test_anything_else_is_a_value_error(text: bytes) -> None:
         ("[" * 10**6, "nested too deeply"),
         ('{"a":' * 10**6, "nested too deeply"),
         ("\ufeff{}", "not valid JSON"),
+        ('{"a": [' + "[]," * 10**6 * 2 + "[]]}", "lists and objects"),
     ],
 )
 def test_what_is_refused_is_said(text: str, fault: str) -> None:

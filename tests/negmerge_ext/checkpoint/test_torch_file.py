@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from negmerge_ext import dtypes
-from negmerge_ext.checkpoint import open_checkpoint
+from negmerge_ext.checkpoint import open_checkpoint, torch_archive
 from negmerge_ext.checkpoint.files import FileReader
 from negmerge_ext.checkpoint.torch_file import read_state_dict
 from negmerge_ext.errors import CheckpointError, InputError, UnsupportedTensorError
@@ -267,6 +267,12 @@ class TestPickles:
         rewritten(path, lambda name, content: content.replace(b"K\x05K\x07", b"K\x05K\x7f"))
         assert refuse(path, "beyond its storage").tensor == "a"
 
+    def test_a_view_that_repeats_a_storage_without_measure(self, path: Path) -> None:
+        torch.save({"a": torch.ones(1).expand(2**40)}, path)
+        assert refuse(path, "repeats 4 stored bytes to fill shape").tensor == "a"
+        torch.save({"a": torch.ones(1).expand(2**30)}, path)
+        assert read_state_dict(path).tensors["a"].strides == (0,)
+
 
 class TestArchives:
     def test_the_old_format(self, path: Path) -> None:
@@ -324,6 +330,17 @@ class TestArchives:
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("model/data/7", bytes(8))
         assert stored_bytes(path) == {"a": expected_bytes(torch.ones(2))}
+
+    @pytest.mark.parametrize(
+        ("limit", "fault"), [("_MAX_PICKLE", "data.pkl would be"), ("_MAX_DIRECTORY", "directory would be")]
+    )
+    def test_lengths_without_measure(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, fault: str
+    ) -> None:
+        torch.save({f"a{i}": torch.zeros(2) for i in range(9)}, path)
+        assert len(stored_bytes(path)) == 9
+        monkeypatch.setattr(torch_archive, limit, 100)
+        refuse(path, fault)
 
     def test_a_directory_that_points_elsewhere(self, path: Path) -> None:
         torch.save({"a": torch.zeros(2)}, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,10 @@ from negmerge_ext.stats import NATIVE_STATS
 ROWS = np.array([(3, 0, 0.1, -0.0), (2, 1, float("inf"), float("nan")), (0, 0, 0.0, 0.0)], NATIVE_STATS)
 
 
+#: Elements of the tensors that journals are about.
+NUMEL = [20_000] * 8
+
+
 def folder_output(path: Path, files: int = 2) -> Output:
     """A folder of files with one tensor of 100 bytes each, and an index."""
     layouts = [build_header([(f"t{k}", "U8", (100,))]) for k in range(files)]
@@ -36,7 +41,7 @@ def folder_output(path: Path, files: int = 2) -> Output:
         ),
         file=np.arange(files),
         offset=np.array([layout.offsets[f"t{k}"] for k, layout in enumerate(layouts)]),
-        index=("model.safetensors.index.json", b"{}"),
+        texts={"model.safetensors.index.json": b"{}"},
         companions={},
     )
 
@@ -114,20 +119,19 @@ class TestPublishing:
         monkeypatch.setattr(Path, "rename", rename)
 
     def test_names_of_weights_are_told_from_others(self, tmp_path: Path) -> None:
+        """By the names that are always weights, and by the index that lists them."""
         ours = {
-            "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json",
-            "pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json",
-            "diffusion_pytorch_model.safetensors",
+            "model.safetensors", "model-1-of-1.safetensors", "model.safetensors.index.json",
+            "pytorch_model.bin", "pytorch_model.bin.index.json", "diffusion_pytorch_model.safetensors",
         }  # fmt: skip
         others = {
-            "adapter.safetensors",
-            "model.pt",
-            "model.safetensors.bak",
-            "my-model.safetensors",
-            "a.json",
-        }
+            "adapter_model.safetensors", "reward_model.bin", "model.pt", "model.safetensors.bak",
+            "notes.json", "model-2-of-2.safetensors",
+        }  # fmt: skip
         for name in ours | others:
             (tmp_path / name).touch()
+        index = {"weight_map": {"a": "model-1-of-1.safetensors", "b": "notes.json"}}
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
         (tmp_path / "optimizer").mkdir()
         assert publish.foreign_files(tmp_path, ["config.json"]) == sorted({*others, "optimizer"})
         assert publish.foreign_files(tmp_path, others) == ["optimizer"]
@@ -202,7 +206,7 @@ class TestWriter:
 
         monkeypatch.setattr(os, "fdatasync", sync)
         monkeypatch.setattr(Journal, "save", save)
-        with Writer(output, digest="x", merged=3) as made:
+        with Writer(output, digest="x", merged=3, numel=[100] * len(output.files)) as made:
             made.begin()
             for file, offset in enumerate(output.offset):
                 made.write(file, int(offset), memoryview(bytes(100)))
@@ -225,7 +229,7 @@ class TestWriter:
             raise OSError(errno.EIO, "broken")
 
         def write_and_mark() -> None:
-            with Writer(output, digest="x", merged=3) as made:
+            with Writer(output, digest="x", merged=3, numel=[100] * len(output.files)) as made:
                 made.begin()
                 monkeypatch.setattr(os, "fdatasync", fail_once)
                 for file, offset in enumerate(output.offset):
@@ -237,6 +241,49 @@ class TestWriter:
         with pytest.raises(OutputError, match="broken"):
             write_and_mark()
         assert list(tmp_path.iterdir()) == [], "there was no journal, so nothing was kept"
+
+    @pytest.mark.parametrize(
+        "where", [(os, "fdatasync"), (writer, "sync_file")], ids=["meanwhile", "at the end"]
+    )
+    def test_after_a_failed_sync_nothing_is_resumed(
+        self, where: tuple[object, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even from a journal saved before: Linux tells of lost data once."""
+        monkeypatch.setattr(writer, "JOURNAL_SECONDS", 0.0)
+        output = folder_output(tmp_path / "out")
+        journal = work_path(output.path) / WorkFolder.JOURNAL
+        real = Journal.remove
+
+        def fail(_: object) -> None:
+            assert journal.exists()
+            raise OSError(errno.EIO, "broken")
+
+        def killed(self: Journal) -> None:
+            real(self)
+            raise SystemExit
+
+        def write_all() -> None:
+            with Writer(output, digest="x", merged=3, numel=[100] * 2) as made:
+                made.begin()
+                made.write(0, int(output.offset[0]), memoryview(bytes(100)))
+                made.mark(Position(1), ROWS)
+                assert made._saving is not None
+                made._saving.result()
+                monkeypatch.setattr(*where, fail)
+                made.write(1, int(output.offset[1]), memoryview(bytes(100)))
+                made.finish(Position(2), ROWS)
+
+        with pytest.raises(OutputError, match="broken") as caught:
+            write_all()
+        assert not hasattr(caught.value, "__notes__")
+        assert list(tmp_path.iterdir()) == []
+        monkeypatch.undo()
+        monkeypatch.setattr(writer, "JOURNAL_SECONDS", 0.0)
+        monkeypatch.setattr(Journal, "remove", killed)
+        monkeypatch.setattr(WorkFolder, "remove", lambda self, *, published: self.unlock())
+        with pytest.raises(SystemExit):
+            write_all()
+        assert not journal.exists(), "it goes at once"
 
 
 class TestWorkFolder:
@@ -274,15 +321,65 @@ while done < 40:
 
     def test_says_what_it_cannot_make(self, tmp_path: Path) -> None:
         work_path(tmp_path / "out").write_text("a file in its place")
-        with pytest.raises(OutputError, match="cannot be written"):
+        with pytest.raises(OutputError, match="is no folder"):
             WorkFolder(tmp_path / "out")
         with pytest.raises(OutputError, match="cannot be written"):
             WorkFolder(tmp_path / "absent" / "out")
 
+    def test_a_link_in_its_place_is_left_alone(self, tmp_path: Path) -> None:
+        victim = tmp_path / "victim"
+        (victim / "output").mkdir(parents=True)
+        work_path(tmp_path / "out").symlink_to(victim)
+        with pytest.raises(OutputError, match="is no folder") as caught:
+            WorkFolder(tmp_path / "out")
+        assert caught.value.path == str(work_path(tmp_path / "out"))
+        assert [path.name for path in victim.iterdir()] == ["output"]
+
+    def test_another_user_s_folder_is_left_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        work_path(tmp_path / "out").mkdir()
+        monkeypatch.setattr(os, "geteuid", lambda: work_path(tmp_path / "out").stat().st_uid + 1)
+        with pytest.raises(OutputError, match="another user"):
+            WorkFolder(tmp_path / "out")
+
+    def test_nobody_else_may_enter(self, tmp_path: Path) -> None:
+        work = WorkFolder(tmp_path / "out")
+        assert work.path.stat().st_mode & 0o777 == 0o700
+        work.remove()
+
+    def test_links_in_it_are_not_followed(self, tmp_path: Path) -> None:
+        victim = tmp_path / "victim"
+        victim.write_bytes(b"mine")
+        output = folder_output(tmp_path / "out")
+        for name in ("model.safetensors.index.json", output.files[0].name):
+            with Writer(output) as made:
+                made.begin()
+                (made.paths[0].parent / name).unlink()
+                (made.paths[0].parent / name).symlink_to(victim)
+                with pytest.raises(OutputError):
+                    made._write_all_but_tensors()
+        assert victim.read_bytes() == b"mine"
+
+    def test_does_not_stay_locked_if_it_cannot_be_used(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        work = WorkFolder(tmp_path / "out")
+        work.replaced.mkdir()
+        work.unlock()
+        before = len(list(Path("/dev/fd").iterdir()))
+        with monkeypatch.context() as patched:
+            TestPublishing.fail_at_rename(patched, "replaced", lambda: OSError(errno.EIO, "broken"))
+            with pytest.raises(OutputError, match="broken"):
+                WorkFolder(tmp_path / "out")
+        assert len(list(Path("/dev/fd").iterdir())) == before
+        WorkFolder(tmp_path / "out").remove()
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
 
 class TestJournal:
     def test_statistics_come_back_to_the_bit(self, tmp_path: Path) -> None:
-        journal = Journal(tmp_path / "journal.json", "digest", 3)
+        journal = Journal(tmp_path / "journal.json", "digest", 3, NUMEL)
         assert journal.load() is None
         journal.save(ResumePoint(Position(7, 16384), ROWS), inode=99)
         loaded = journal.load()
@@ -301,7 +398,7 @@ class TestJournal:
         self, values: list[tuple[int, int, float, float]], tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         rows = np.array([*values, (0, 0, 0.0, 0.0)], NATIVE_STATS)
-        journal = Journal(tmp_path_factory.mktemp("journal") / "j.json", "d", len(rows))
+        journal = Journal(tmp_path_factory.mktemp("journal") / "j.json", "d", len(rows), NUMEL)
         journal.save(ResumePoint(Position(), rows), 0)
         loaded = journal.load()
         assert loaded is not None
@@ -314,13 +411,32 @@ class TestJournal:
     def test_damaged_ones_are_refused(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "journal.json").write_bytes(text.encode("latin-1"))
         with pytest.raises(ResumeError, match="without resume") as caught:
-            Journal(tmp_path / "journal.json", "digest", 3).load()
+            Journal(tmp_path / "journal.json", "digest", 3, NUMEL).load()
         assert caught.value.path == str(tmp_path / "journal.json")
+
+    @pytest.mark.parametrize("position", [(9, 0), (8, 1), (-1, 0), (0, 20_000), (0, -1), (float("inf"), 0)])
+    def test_positions_outside_the_plan_are_refused(self, position: tuple[int, int], tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "journal.json", "digest", 3, NUMEL)
+        journal.save(ResumePoint(Position(*position), ROWS), 5)
+        with pytest.raises(ResumeError, match="is damaged"):
+            journal.load()
+
+    @pytest.mark.parametrize("kind", ["folder", "link"])
+    def test_what_is_no_file_is_refused(self, kind: str, tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "journal.json", "digest", 3, NUMEL)
+        if kind == "folder":
+            journal.path.mkdir()
+        else:
+            journal.save(ResumePoint(Position(), ROWS), 5)
+            journal.path.rename(tmp_path / "elsewhere")
+            journal.path.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ResumeError, match="cannot be read"):
+            journal.load()
 
     def test_more_statistics_than_tensors_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "journal.json"
-        Journal(path, "digest", 3).save(ResumePoint(Position(1), ROWS), 5)
+        Journal(path, "digest", 3, NUMEL).save(ResumePoint(Position(1), ROWS), 5)
         with pytest.raises(ResumeError, match="is damaged"):
-            Journal(path, "digest", 1).load()
+            Journal(path, "digest", 1, NUMEL).load()
         with pytest.raises(ResumeError, match="other inputs or options"):
-            Journal(path, "another digest", 3).load()
+            Journal(path, "another digest", 3, NUMEL).load()

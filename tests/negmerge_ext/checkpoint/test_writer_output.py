@@ -16,7 +16,7 @@ from negmerge_ext.checkpoint.base import Checkpoint
 from negmerge_ext.checkpoint.output import Output, plan_output
 from negmerge_ext.checkpoint.preflight import output_problems
 from negmerge_ext.checkpoint.safetensors import read_header
-from negmerge_ext.errors import DiskSpaceError, OptionError, OutputError, OutputExistsError
+from negmerge_ext.errors import CheckpointError, DiskSpaceError, OptionError, OutputError, OutputExistsError
 from negmerge_ext.in_memory.state_dict import StateDictSource
 from negmerge_ext.plan import PlannedTensor
 
@@ -59,7 +59,7 @@ class TestKind:
             output = output_of(base, tmp_path / name)
             assert output.folder
             assert output.paths == (tmp_path / name / "model.safetensors",)
-            assert output.index is None
+            assert output.texts == {}
 
     def test_a_folder_may_have_a_dot_if_the_base_is_one_or_it_is_there(
         self, single: Checkpoint, sharded: Checkpoint, tmp_path: Path
@@ -107,13 +107,13 @@ class TestContent:
     def test_a_folder_keeps_sharding_index_and_companions(self, sharded: Checkpoint, tmp_path: Path) -> None:
         output = output_of(sharded, tmp_path / "out", out_dtype="F64")
         assert output.names == (*SHARDS, "model.safetensors.index.json", "config.json")
-        assert output.index is not None
-        index = json.loads(output.index[1])
+        text = output.texts["model.safetensors.index.json"]
+        index = json.loads(text)
         assert index["weight_map"] == {name: file for file, names in SHARDS.items() for name in names}
         assert index["metadata"] == {"maker": "a test", "total_size": 8 * (12 + 5 + 7)}
         companion = (sharded.path / "config.json").stat().st_size
         weights = sum(file.layout.size for file in output.files)
-        assert output.nbytes == weights + len(output.index[1]) + companion
+        assert output.nbytes == weights + len(text) + companion
 
     @pytest.mark.parametrize("prefix", ["pytorch_model", "diffusion_pytorch_model"])
     def test_shards_of_torch_files_become_safetensors(self, prefix: str, tmp_path: Path) -> None:
@@ -150,9 +150,42 @@ class TestContent:
     def test_a_link_in_place_of_a_companion_is_copied_by_content(
         self, sharded: Checkpoint, tmp_path: Path
     ) -> None:
-        (sharded.path / "tokenizer.json").symlink_to(write_file(tmp_path / "blob", {}))
+        (sharded.path / "tokenizer.json").symlink_to("config.json")
         output = output_of(open_checkpoint(sharded.path), tmp_path / "out")
-        assert "tokenizer.json" in output.companions
+        assert output.companions["tokenizer.json"] == sharded.path / "config.json"
+
+    def test_a_companion_that_links_out_of_its_folder_is_refused(
+        self, sharded: Checkpoint, tmp_path: Path
+    ) -> None:
+        (tmp_path / "secret").write_text("mine")
+        (sharded.path / "notes.txt").symlink_to("../secret")
+        base = open_checkpoint(sharded.path)
+        with pytest.raises(CheckpointError, match="leaves its folder") as caught:
+            output_of(base, tmp_path / "out")
+        assert caught.value.path == str(sharded.path / "notes.txt")
+        assert not output_of(base, tmp_path / "out.safetensors").companions, "nothing is copied"
+
+    @pytest.mark.parametrize("key", ["torch_dtype", "dtype"])
+    def test_the_configuration_names_the_dtype_written(
+        self, key: str, sharded: Checkpoint, tmp_path: Path
+    ) -> None:
+        config = sharded.path / "config.json"
+        content = {"eps": 1e-05, key: "float32", "text": {key: "float32"}}
+        config.write_text(json.dumps(content))
+        output = output_of(sharded, tmp_path / "out", out_dtype="BF16")
+        assert list(json.loads(output.texts["config.json"]).items()) == list(
+            (content | {key: "bfloat16"}).items()
+        )
+        assert output.names.count("config.json") == 1
+        assert output_of(sharded, tmp_path / "out").companions["config.json"] == config
+
+    @pytest.mark.parametrize("text", ["{}", '{"torch_dtype": null}', "no JSON"])
+    def test_a_configuration_without_a_dtype_is_copied(
+        self, text: str, sharded: Checkpoint, tmp_path: Path
+    ) -> None:
+        (sharded.path / "config.json").write_text(text)
+        output = output_of(sharded, tmp_path / "out", out_dtype="BF16")
+        assert output.companions["config.json"] == sharded.path / "config.json"
 
 
 class TestProblems:
@@ -180,6 +213,11 @@ class TestProblems:
         [problem] = output_problems(output, overwrite=True)
         assert isinstance(problem, OutputExistsError)
         assert "logs, notes.txt, other.safetensors" in str(problem)
+
+    def test_a_link_with_the_unfinished_output_s_name(self, single: Checkpoint, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / ".out.safetensors.partial").symlink_to("elsewhere")
+        assert self.kinds(output_of(single, tmp_path / "out.safetensors")) == [OutputError]
 
     def test_the_folder_must_be_there(self, single: Checkpoint, tmp_path: Path) -> None:
         assert self.kinds(output_of(single, tmp_path / "no" / "out.safetensors")) == [OutputError]

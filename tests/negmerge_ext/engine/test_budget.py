@@ -22,7 +22,7 @@ from negmerge_ext.errors import MemoryBudgetError
 from negmerge_ext.native import BLOCK
 from negmerge_ext.plan import Options, Plan, PlannedTensor
 
-_FILE = SourceFile(Path("file"), 1 << 50, 0, 0)
+_FILE = SourceFile(Path("file"), 1 << 50, 0, 0, 0)
 _WANTS = [Wants(), Wants(output=True, copies=True), Wants(output=True, keep_bits=True)]
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from pools import make_pool, merge_files, write_folder
 
-from negmerge_ext.checkpoint import open_checkpoint, preflight
-from negmerge_ext.engine.dry_run import DryRun, dry_run
-from negmerge_ext.engine.stream import Settings
+from negmerge_ext.api import plan_merge
+from negmerge_ext.checkpoint import preflight, writer
+from negmerge_ext.checkpoint.finished import Finished
+from negmerge_ext.engine import preparing
+from negmerge_ext.engine.dry_run import DryRun
 from negmerge_ext.errors import (
     DiskSpaceError,
     MemoryBudgetError,
     OptionError,
     OutputError,
     OutputExistsError,
+    ResumeError,
 )
-from negmerge_ext.plan import Options, make_plan
 
 SHARDS = {
     "model-00001-of-00002.safetensors": ["norm", "embedding"],
@@ -26,23 +30,19 @@ SHARDS = {
 }
 
 
-def foretell(base: Path, finetuned: list[Path], out: Path, max_memory: int | None = None) -> DryRun:
-    source = open_checkpoint(base)
-    plan = make_plan(source, map(open_checkpoint, finetuned), Options.parse(scale=0.5))
-    return dry_run(
-        plan, source, out, Settings(max_memory=max_memory), inputs=[str(base), *map(str, finetuned)]
-    )
+def foretell(base: Path, finetuned: list[Path], out: Path, **options: Any) -> DryRun:
+    return plan_merge(base, finetuned, out=out, scale=0.5, **options)
 
 
-@pytest.mark.parametrize("sharded", [True, False])
-def test_a_merge_does_what_was_foretold(sharded: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sharded", "verify"), [(True, False), (False, False), (False, True)])
+def test_a_merge_does_what_was_foretold(sharded: bool, verify: bool, tmp_path: Path) -> None:
     pool = make_pool(3)
     base, finetuned = pool.save(tmp_path)
     if sharded:
         base = write_folder(tmp_path / "base", SHARDS, pool.base)
     out = tmp_path / ("out" if sharded else "out.safetensors")
     before = sorted(tmp_path.rglob("*"))
-    foretold = foretell(base, finetuned, out, 20_000_000)
+    foretold = foretell(base, finetuned, out, max_memory=20_000_000, verify=verify)
     assert sorted(tmp_path.rglob("*")) == before
     assert foretold.problems == ()
     steps: list[int] = []
@@ -53,12 +53,13 @@ def test_a_merge_does_what_was_foretold(sharded: bool, tmp_path: Path) -> None:
         max_memory=20_000_000,
         options={"scale": 0.5},
         progress=lambda done, total: steps.append(total),
+        verify=verify,
     )
     assert foretold.bytes_read == report.bytes_read == steps[0]
     assert foretold.bytes_written == foretold.disk_needed == report.bytes_written
     assert foretold.buffer_bytes == report.buffer_bytes < foretold.memory_bytes <= 20_000_000
     assert (foretold.merged, foretold.copied) == (len(report.merged), len(report.copied))
-    assert foretold.chunks == len(steps) - 1
+    assert foretold.chunks == len(steps) - (2 if verify else 1)
     assert [path for path, _ in foretold.outputs] == list(report.outputs)
     assert all(Path(path).stat().st_size == size for path, size in foretold.outputs)
     assert foretold.disk_free is not None
@@ -92,3 +93,32 @@ def test_a_missing_folder_is_a_problem(tmp_path: Path) -> None:
 def test_a_name_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OptionError):
         foretell(*make_pool(2).save(tmp_path), tmp_path / "out.pt")
+
+
+def test_what_a_merge_left_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, finetuned = make_pool(2).save(tmp_path)
+    out = tmp_path / "out.safetensors"
+    monkeypatch.setattr(writer, "JOURNAL_SECONDS", 0.0)
+    monkeypatch.setattr(writer.Writer, "publish", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        merge_files(base, finetuned, out, options={"scale": 0.5})
+    before = sorted(tmp_path.rglob("*"))
+    foretold = foretell(base, finetuned, out, resume=True)
+    assert (foretold.resume, foretold.complete, foretold.problems) == (True, False, ())
+    with pytest.raises(ResumeError):
+        foretell(base, finetuned[:1], out, resume=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _interrupt(self: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_complete_output_leaves_nothing_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, finetuned = make_pool(2).save(tmp_path)
+    out = tmp_path / "out.safetensors"
+    monkeypatch.setattr(preparing, "find_finished", lambda output, plan, digest: Finished(np.zeros(0)))
+    whole, complete = (foretell(base, finetuned, out, resume=resume) for resume in (False, True))
+    assert (whole.complete, complete.complete) == (False, True)
+    assert (complete.bytes_read, complete.bytes_written, complete.chunks, complete.disk_needed) == (0,) * 4
+    assert foretell(base, finetuned, out, resume=True, verify=True).bytes_read == whole.bytes_read

@@ -18,6 +18,7 @@ from values import agreeing
 
 from negmerge_ext import merge
 from negmerge_ext.engine import memory
+from negmerge_ext.errors import MemoryBudgetError
 
 F32 = np.dtype(np.float32)
 
@@ -91,7 +92,7 @@ def test_unlike_layouts_are_merged_in_pieces(shape: tuple[int, ...], monkeypatch
     pool = [{"w": laid_out(x, layout)} for x, layout in zip(finetuned, LAYOUTS[1:4], strict=True)]
     for layout in LAYOUTS:
         out = {"w": laid_out(np.zeros_like(array), "gapped")}
-        merge({"w": laid_out(array, layout)}, pool, out=out, max_memory=1)
+        merge({"w": laid_out(array, layout)}, pool, out=out, max_memory=64 * 5 * array.itemsize)
         assert oracle.same_bits(out["w"], expected)
 
 
@@ -106,6 +107,19 @@ def test_packing_stays_within_the_budget() -> None:
     tracemalloc.stop()
     assert array.nbytes > 1 << 19 > peak - (64 << 10)
     assert oracle.same_bits(out["w"], oracle.merge(array, finetuned))
+
+
+def test_a_budget_below_what_packing_needs_is_refused() -> None:
+    array, finetuned = random_pool((300, 700), 2)
+    pool = [{"w": laid_out(x, "transposed")} for x in finetuned]
+    out = {"w": np.zeros_like(array), "n": np.zeros(2, np.int64)}
+    base = {"w": array, "n": np.ones(2, np.int64)}
+    with pytest.raises(MemoryBudgetError, match=r"'w'.* 1 bytes.* need 32768"):
+        merge(base, pool, out=out, max_memory=1)
+    assert not out["n"].any()
+    merge(base, pool, out=out, max_memory=32768)
+    assert oracle.same_bits(out["w"], oracle.merge(array, finetuned))
+    merge(base, [{"w": x} for x in finetuned], out=out, max_memory=1)  # nothing is packed
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])

@@ -27,6 +27,7 @@ from negmerge_ext.errors import (
     SourceChangedError,
     VerificationError,
 )
+from negmerge_ext.stats import MergeReport
 
 #: A budget that holds a block or two of each tensor.
 SMALL = 700_000
@@ -123,7 +124,8 @@ class TestInterrupts:
 
     @pytest.mark.usefixtures("journal_at_once")
     @pytest.mark.parametrize(
-        "change", ["scale", "touched input", "other output file", "damaged", "other size"]
+        "change",
+        ["scale", "touched input", "input of the same time", "other output file", "damaged", "other size"],
     )
     def test_another_merge_is_not_continued(self, change: str, tmp_path: Path) -> None:
         pool = make_pool(3, shapes=SHAPES)
@@ -133,6 +135,12 @@ class TestInterrupts:
         options = {"scale": 0.5} if change == "scale" else {}
         if change == "touched input":
             os.utime(finetuned[1])
+        elif change == "input of the same time":
+            status = finetuned[1].stat()
+            with finetuned[1].open("r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                file.write(b"?")
+            os.utime(finetuned[1], ns=(status.st_atime_ns, status.st_mtime_ns))
         elif change == "other output file":
             (work / "output").rename(work / "moved")
             (work / "output").write_bytes((work / "moved").read_bytes())
@@ -157,28 +165,49 @@ class TestInterrupts:
         assert not report.resumed
         assert_same(read_file(tmp_path / "out.safetensors"), pool.expected())
 
-    def test_resuming_what_is_complete_does_nothing(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("verify", [False, True])
+    def test_resuming_what_was_killed_after_publishing_tidies_up(
+        self, verify: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         paths, out = make_pool(2, shapes=SHAPES).save(tmp_path), tmp_path / "out.safetensors"
-        first = merge_files(*paths, out)
+        first = killed_after_publishing(*paths, out, monkeypatch)
         written = out.stat()
-        again = merge_files(*paths, out, resume=True)
-        assert (again.resumed, again.bytes_read, again.bytes_written, again.merged) == (True, 0, 0, ())
-        assert again.outputs == first.outputs
+        again = merge_files(*paths, out, resume=True, verify=verify)
+        assert (again.resumed, again.bytes_written, again.verified) == (True, 0, verify)
+        assert (again.merged, again.outputs) == (first.merged, first.outputs)
         assert out.stat() == written
-        checked = merge_files(*paths, out, resume=True, verify=True)
-        assert checked.verified
-        assert checked.merged == first.merged
+        assert not (tmp_path / ".out.safetensors.partial").exists()
 
-    def test_an_output_older_than_an_input_is_not_complete(self, tmp_path: Path) -> None:
-        """Not even if the input was put back with its old modification time."""
-        (base, finetuned), out = make_pool(2, shapes=SHAPES).save(tmp_path), tmp_path / "out.safetensors"
-        merge_files(base, finetuned, out)
-        status = finetuned[0].stat()
-        time.sleep(0.01)
-        finetuned[0].write_bytes(finetuned[1].read_bytes())
-        os.utime(finetuned[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    def test_without_a_journal_nothing_tells_what_an_output_is(self, tmp_path: Path) -> None:
+        """Other inputs of the same names and sizes make outputs that look alike."""
+        paths, out = make_pool(2, shapes=SHAPES).save(tmp_path), tmp_path / "out.safetensors"
+        merge_files(*paths, out)
         with pytest.raises(OutputExistsError):
-            merge_files(base, finetuned, out, resume=True)
+            merge_files(*paths, out, resume=True)
+
+    @pytest.mark.parametrize("change", ["half-way journal", "other header", "other size", "written to"])
+    def test_an_output_that_is_not_what_the_journal_says(
+        self, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        paths, out = make_pool(2, shapes=SHAPES).save(tmp_path), tmp_path / "out.safetensors"
+        killed_after_publishing(*paths, out, monkeypatch)
+        journal = tmp_path / ".out.safetensors.partial" / "journal.json"
+        before = out.stat()
+        if change == "half-way journal":
+            journal.write_text(journal.read_text().replace('"tensor": ', '"tensor": 0, "was": '))
+        elif change == "other size":
+            os.truncate(out, before.st_size - 1)
+        else:
+            with out.open("r+b") as file:
+                file.seek(
+                    9 if change == "other header" else -1,
+                    os.SEEK_SET if change == "other header" else os.SEEK_END,
+                )
+                file.write(b"?")
+        if change != "written to":
+            os.utime(out, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(OutputExistsError):
+            merge_files(*paths, out, resume=True)
 
     def test_ctrl_c_ends_a_program_soon(self, tmp_path: Path) -> None:
         """In a process of its own, while the main thread waits for reads or merges."""
@@ -425,6 +454,15 @@ class TestVerification:
         assert done == sorted(done)
         assert (done[0], done[-1]) == (0, report.bytes_read)
         assert {total for _, total in seen} == {report.bytes_read}
+
+
+def killed_after_publishing(
+    base: Path, finetuned: list[Path], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> MergeReport:
+    """A merge that cannot remove its work folder any more."""
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkFolder, "remove", lambda self, *, published: self.unlock())
+        return merge_files(base, finetuned, out)
 
 
 def leave_unfinished(base: Path, finetuned: list[Path], out: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from programs import start_program
+from safetensors.numpy import load_file
 
 from negmerge_ext.checkpoint.safetensors import build_header
 
@@ -22,13 +25,16 @@ def peak():
     return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 folder, models, max_memory = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+task, suffix = sys.argv[4:]
+if suffix == ".pt":
+    import negmerge_ext.checkpoint.torch_file  # torch itself is no part of the merge
 before = peak()
 if models:
-    base = open_checkpoint(folder / "base.safetensors")
-    finetuned = [folder / f"{k}.safetensors" for k in range(models)]
+    base = open_checkpoint(folder / f"base{suffix}")
+    finetuned = [folder / f"{k}{suffix}" for k in range(models)]
     plan = make_plan(base, map(open_checkpoint, finetuned), Options.parse())
     settings = stream.Settings(max_memory=max_memory, threads=2)
-    if sys.argv[4] == "merge":
+    if task == "merge":
         inputs = ["base", *map(str, finetuned)]
         stream.merge_to_path(plan, base, folder / "out.safetensors", settings, inputs=inputs, verify=True)
     else:
@@ -45,14 +51,19 @@ def save_zeros(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
         file.truncate(layout.size)
 
 
-def peak_memory(folder: Path, models: int, max_memory: int, task: str = "merge") -> int:
-    process = start_program(_PROGRAM, str(folder), str(models), str(max_memory), task)
+def peak_memory(
+    folder: Path, models: int, max_memory: int, task: str = "merge", suffix: str = ".safetensors"
+) -> int:
+    process = start_program(_PROGRAM, str(folder), str(models), str(max_memory), task, suffix)
     found, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     return int(found)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory from /proc")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory from /proc")
+
+
+@needs_proc
 @pytest.mark.parametrize(
     ("models", "task", "max_memory", "shapes"),
     [
@@ -71,3 +82,12 @@ def test_peak_memory_stays_below_max_memory(
         save_zeros(tmp_path / f"{model}.safetensors", shapes)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 2 * max_memory
     assert peak_memory(tmp_path, models, max_memory, task) <= max_memory
+
+
+@needs_proc
+def test_tensors_stored_in_another_order_take_no_more(tmp_path: Path) -> None:
+    values = np.arange(12_000_000, dtype=np.float32).reshape(4000, 3000)
+    for name, added in (("base", 0), ("0", 1), ("1", 3)):
+        torch.save({"transposed": torch.from_numpy(values + added).T}, tmp_path / f"{name}.pt")
+    assert peak_memory(tmp_path, 2, 24 << 20, suffix=".pt") <= 24 << 20
+    assert np.array_equal(load_file(tmp_path / "out.safetensors")["transposed"], values.T - 2)

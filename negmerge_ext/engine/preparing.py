@@ -1,0 +1,76 @@
+"""The front half of a merge to files: what will be written, and everything that stands against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoint.finished import Finished, find_finished
+from ..checkpoint.output import Output, plan_output
+from ..checkpoint.preflight import folder_problems, output_problems
+from ..checkpoint.provenance import identity, input_identities, provenance
+from ..errors import MemoryBudgetError, NegmergeError, OptionError, each_problem, raise_problems
+from ..plan import Plan, Source
+from .budget import fit
+from .needs import find_needs
+from .pipeline import Settings
+from .placing import Rows
+from .sinks import FileSink
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A merge to files that may begin.
+
+    digest: identifies it; ``None`` if it cannot be resumed. finished: if the merge is to be resumed and its
+    output is there already. problems: what would stop it.
+    """
+
+    output: Output
+    digest: str | None
+    finished: Finished | None
+    problems: tuple[NegmergeError, ...]
+
+
+def prepare(
+    plan: Plan[Rows],
+    base: Source[Rows],
+    out: Path,
+    settings: Settings,
+    *,
+    inputs: Sequence[str],
+    overwrite: bool,
+    verify: bool,
+    resume: bool,
+) -> Prepared:
+    """Decide what a merge writes to ``out`` and find its problems; nothing is written.
+
+    Raises :class:`~negmerge_ext.errors.OptionError`, :class:`~negmerge_ext.errors.OutputError` or
+    :class:`~negmerge_ext.errors.CheckpointError` if there can be no such output, and
+    :class:`~negmerge_ext.errors.ResumeError` for the journal of another merge.
+    """
+    recorded = provenance(plan, input_identities(plan, inputs))
+    digest = identity(plan, recorded)
+    over_budget = budget_problems(plan, settings)
+    try:
+        if resume and digest is None:
+            raise OptionError("a merge of state dicts in memory cannot be resumed", remedy="Leave resume out")
+        output = plan_output(base, plan.tensors, out, recorded)
+    except NegmergeError as problem:
+        raise_problems([*folder_problems(out), *each_problem(problem), *over_budget])
+        raise
+    finished = find_finished(output, plan, digest) if resume and digest is not None else None
+    problems = [] if finished else output_problems(output, overwrite=overwrite)
+    if not finished or verify:
+        problems += over_budget
+    return Prepared(output, digest, finished, tuple(problems))
+
+
+def budget_problems(plan: Plan[Rows], settings: Settings) -> list[NegmergeError]:
+    """What stands against writing the output of ``plan`` to files within ``settings.max_memory``."""
+    try:
+        fit(plan, find_needs(plan, FileSink.wants), settings.max_memory)
+    except MemoryBudgetError as problem:
+        return [problem]
+    return []

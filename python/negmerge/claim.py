@@ -1,0 +1,62 @@
+"""Whose a run's folder is: it belongs to one recipe, and to nobody else's files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from negmerge_ext.errors import OutputExistsError
+
+from .errors import RecipeError
+from .recipe import Recipe
+from .recipe_file import read_recipe
+from .run_folder import RunFolder, appearing_complete
+
+#: Files named at most in one message.
+_LISTED = 5
+
+_ELSEWHERE = "Give another folder (-o)"
+
+
+def claim(folder: RunFolder, recipe: Recipe, text: str, *, overwrite: bool) -> None:
+    """Make ``folder`` that of ``recipe``, and keep the recipe's ``text`` there.
+
+    overwrite: it may be another recipe's, whose results are then replaced. Raises
+    :class:`~negmerge_ext.errors.OutputExistsError` before anything is changed.
+    """
+    there = sorted(path.name for path in folder.root.iterdir())
+    if there:
+        changed = _changed_keys(
+            _earlier(folder, there).model_dump(mode="json"), recipe.model_dump(mode="json")
+        )
+        if changed and not overwrite:
+            raise OutputExistsError(
+                f"holds the run of a recipe that differs from this one in {', '.join(changed)}",
+                path=folder.root,
+                remedy=f"{_ELSEWHERE}, or overwrite=True (--overwrite) to recompute here what changed",
+            )
+    with appearing_complete(folder.recipe) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def _earlier(folder: RunFolder, there: list[str]) -> Recipe:
+    """The recipe that the folder, in which ``there`` is, belongs to."""
+    try:
+        return read_recipe(folder.recipe)[0]
+    except RecipeError as problem:
+        more = ", …" if len(there) > _LISTED else ""
+        raise OutputExistsError(
+            f"is no folder of a run, and not empty: it holds {', '.join(there[:_LISTED])}{more}",
+            path=folder.root,
+            remedy=_ELSEWHERE,
+        ) from problem
+
+
+def _changed_keys(old: Any, new: Any, key: str = "") -> list[str]:
+    """The keys, dotted, under which two recipes differ, as plain data."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return [] if old == new else [key]
+    return [
+        changed
+        for name in {**old, **new}
+        for changed in _changed_keys(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    ]
