@@ -8,8 +8,8 @@ Which files hold the weights: the first of these that the folder has.
 4. the only ``*.safetensors`` file.
 
 An index names its shards by bare file names. A name with a folder in it, absolute or relative, is refused,
-so that an index cannot reach outside; nor can a symbolic link, except into the blobs of a download cache.
-Where a single file stands beside an index, the index must list it: otherwise which one counts is unclear.
+so that an index cannot reach outside; symbolic links to weights are followed. Where a single file stands
+beside an index, the index must list it: otherwise which one counts is unclear.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from .base import Checkpoint, StoredTensor, TensorFile
 from .companions import companions
 from .files import read_whole
 from .formats import read_tensor_file
-from .links import followed
 from .strict_json import parse_object
 
 _WEIGHTS = (
@@ -50,7 +49,6 @@ def open_folder(folder: Path) -> Checkpoint:
     names = _entries(folder)
     weights = _weights(folder, names)
     if not weights.endswith(_INDEX):
-        followed(folder / weights)
         _, content = read_tensor_file(folder / weights)
         return _checkpoint(folder, names, [content], None)
     index = _read_index(folder / weights)
@@ -128,7 +126,6 @@ def _weights(folder: Path, names: list[str]) -> str:
 
 
 def _read_index(path: Path) -> dict[str, Any]:
-    followed(path)
     text = read_whole(path, most=_MAX_INDEX, kind="an index")
     try:
         return parse_object(text)
@@ -171,7 +168,6 @@ def _read_shards(folder: Path, shards: list[str]) -> tuple[list[TensorFile], lis
     problems: list[NegmergeError] = []
     for position, shard in enumerate(shards):
         try:
-            followed(folder / shard)
             _, content = read_tensor_file(folder / shard, position)
             contents.append(content)
         except NegmergeError as problem:
