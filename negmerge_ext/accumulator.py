@@ -43,7 +43,8 @@ class Accumulator:
     Parameters
     ----------
     base, method, include, exclude, threads
-        As for :func:`negmerge_ext.merge`. A base on disk is read into memory.
+        As for :func:`negmerge_ext.merge`, except that an exclude pattern need not match: a later model may
+        have what it is meant for. A base on disk is read into memory.
 
     Raises
     ------
@@ -96,7 +97,7 @@ class Accumulator:
         if self._inputs:
             self._running()
         source = open_model(finetuned, f"finetuned[{self.models}]")
-        plan: Plan[Any] = make_plan(self._base, [source], self._options)
+        plan: Plan[Any] = make_plan(self._base, [source], self._options, more_to_come=True)
         self._check_compute(plan, source)
         labels = [self._base.label, source.label]
         check_ties(plan, tied_tensors(plan.tensors, self._rows), labels)
@@ -135,7 +136,8 @@ class Accumulator:
                 remedy="Save the state dict it returns, or use patch().apply_to_file()",
             )
         parsed = Options.parse(scale=scale, mode=mode, out_dtype=out_dtype)
-        plan = self._plan(replace(parsed, method=self._options.method))
+        chosen = replace(self._options, scale=parsed.scale, mode=parsed.mode, out_dtype=parsed.out_dtype)
+        plan = self._plan(chosen)
         target = new_target(plan, self._base) if out is None else given_target(plan, out)
         self._check_target_ties(running, target)
         try:
@@ -254,6 +256,6 @@ class Accumulator:
 def _check_base(source: ModelSource, options: Options) -> None:
     """Raise what planning a merge finds wrong with the base alone."""
     try:
-        make_plan(source, [], options)
+        make_plan(source, [], options, more_to_come=True)
     except PoolError:  # nothing else is wrong: there is no fine-tuned model yet
         return

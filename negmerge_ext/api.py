@@ -10,13 +10,15 @@ from .checkpoint.preflight import place_problems
 from .engine import stream
 from .engine.dry_run import DryRun, dry_run
 from .engine.memory import merge_in_memory
-from .errors import OptionError
+from .engine.preparing import foreseen_problems
+from .errors import NegmergeError, OptionError
 from .in_memory.plain_tensor import mark_written
 from .in_memory.state_dict import StateDictSource
 from .in_memory.targets import given_target, new_target
 from .in_memory.ties import check_ties
 from .inputs import (
     PATH_TYPES,
+    ModelSource,
     as_pool,
     check_device,
     labels_of,
@@ -131,7 +133,8 @@ def merge(
         (fp64, fp32, fp16, bf16, fp8 e4m3fn and e5m2).
     out
         ``None`` returns a new state dict like the base: its order, layouts, ties, torch or numpy as there,
-        without gradients. A state dict or module is written into and returned; ``out=base`` merges in
+        without gradients. (Tied are tensors of one address, shape and strides: a matrix and its transpose
+        become two tensors.) A state dict or module is written into and returned; ``out=base`` merges in
         place. A path streams to files in bounded memory; a Hugging Face folder keeps its sharding.
     method
         A name out of :func:`negmerge_ext.methods`; ``"uniform"`` takes the mean everywhere.
@@ -140,10 +143,12 @@ def merge(
     mode
         ``"negate"``, ``"add"`` or ``"vector"``.
     include, exclude
-        Glob patterns on whole tensor names. What is left out, and every integer or boolean tensor, is
-        copied from the base. By default the running statistics of BatchNorm are left out: they are averages
-        of activations, not weights, and extrapolating them can turn a variance negative; ``exclude=()``
-        merges them too.
+        Glob patterns on whole tensor names: a tensor is merged if it matches an include pattern and no
+        exclude pattern. What is left out, and every integer or boolean tensor, is copied from the base.
+        ``include=None`` is everything but the running statistics of BatchNorm, which are averages of
+        activations, not weights: extrapolating them can turn a variance negative. ``include="*"`` is
+        everything. An entry that is no tensor must be excluded: it is in the new state dict as it is in the
+        base, and not written to files.
     out_dtype
         Dtype of the merged tensors, by name or as a torch or numpy dtype; default: each tensor's in the base.
     max_memory
@@ -174,9 +179,9 @@ def merge(
     ------
     Subclasses of :class:`~negmerge_ext.errors.NegmergeError` that name checkpoint, tensor and remedy, before
     anything is written. All problems of the inputs are raised together, and with them those of the place
-    ``out`` on disk; what only good inputs let be known (disk space, memory, whether a given state dict fits)
-    is raised together after that. Interrupted by a signal, ``out`` in memory is unfinished; files at the path
-    ``out`` stay as they were.
+    ``out`` on disk and, if the base can be read, of its room; what only good inputs let be known (memory,
+    whether a given state dict fits) is raised together after that. Interrupted by a signal, ``out`` in memory
+    is unfinished; files at the path ``out`` stay as they were.
 
     Example
     -------
@@ -288,11 +293,16 @@ def _to_path(
 ) -> ReportT:
     """Plan a merge to files and execute it, or have it foretold.
 
-    Problems of the models are raised together with what is wrong about the place ``out``.
+    Problems of the models are raised together with what is wrong about the place ``out``, its room included.
     """
-    # Whether an output that exists is that of the merge to be resumed shows only with a plan.
-    place = place_problems(out, overwrite=overwrite or resume)
-    source, plan = plan_models(base, models, options, place)
+
+    def foresee(source: ModelSource | None) -> list[NegmergeError]:
+        # Whether an output that exists is that of the merge to be resumed shows only with a plan.
+        if source is None or resume:
+            return place_problems(out, overwrite=overwrite or resume)
+        return foreseen_problems(source, out, options, overwrite=overwrite)
+
+    source, plan = plan_models(base, models, options, foresee)
     return execute(
         plan,
         source,

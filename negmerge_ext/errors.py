@@ -43,6 +43,7 @@ class NegmergeError(Exception):
         self.tensor = tensor
         self.remedy = remedy
         self.problems: tuple[NegmergeError, ...] = ()
+        self.count = 1  # of problems that this one stands for
 
 
 class InputError(NegmergeError, ValueError):
@@ -58,7 +59,7 @@ class PoolError(InputError):
 
 
 class PatternError(InputError):
-    """An include or exclude pattern matches no tensor of the base."""
+    """An include pattern matches no tensor of the base, or an exclude pattern none of any model."""
 
 
 class NothingToMergeError(InputError):
@@ -165,8 +166,10 @@ def shortened(problems: Iterable[NegmergeError], path: object) -> list[NegmergeE
     kept: list[NegmergeError] = []
     for kind, group in by_kind.items():
         kept += group[:_LISTED]
-        if len(group) > _LISTED:
-            kept.append(kind(f"{len(group) - _LISTED} more tensors like these", path=path))
+        if (more := len(group) - _LISTED) > 0:
+            rest = kind(f"{more} more {'tensor' if more == 1 else 'tensors'} like these", path=path)
+            rest.count = more
+            kept.append(rest)
     return kept
 
 
@@ -187,6 +190,8 @@ def together(problems: Sequence[NegmergeError]) -> NegmergeError:
     kinds = {type(problem) for problem in problems}
     kind = kinds.pop() if len(kinds) == 1 else PreflightError
     listing = "\n".join(f"  - {problem}" for problem in problems)
-    found = kind(f"{len(problems)} problems found before anything was written:\n{listing}")
+    count = sum(problem.count for problem in problems)
+    found = kind(f"{count} problems found before anything was written:\n{listing}")
     found.problems = tuple(problems)
+    found.count = count
     return found

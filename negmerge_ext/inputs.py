@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .checkpoint import Checkpoint, open_checkpoint
@@ -19,7 +19,7 @@ from .errors import (
     together,
 )
 from .in_memory.state_dict import StateDictSource, is_module
-from .plan import Options, Plan, make_plan
+from .plan import Options, Plan, make_plan, unfit_problems
 from .progress import Progress
 from .sizes import parse_bytes
 
@@ -50,26 +50,30 @@ def plan_models(
     base: Model,
     finetuned: Sequence[Model],
     options: Options,
-    others: Sequence[NegmergeError] = (),
+    foresee: Callable[[ModelSource | None], Sequence[NegmergeError]] = lambda base: (),
 ) -> tuple[ModelSource, Plan[Any]]:
     """Open all models and plan their merge; the base's source comes along.
 
-    Raises the problems of all of them together. ``others`` are problems known already: they are raised with
-    those of the models, and if there is none of these, left to the caller.
+    Raises the problems of all of them together, and with them what ``foresee`` says is wrong otherwise, given
+    the base if that could be opened. It is asked only if the models have problems.
     """
     problems: list[NegmergeError] = []
+    opened: ModelSource | None = None
     try:
-        source = open_model(base, "base")
+        opened = open_model(base, "base")
     except NegmergeError as problem:
         problems += each_problem(problem)
-        for _ in collecting(open_pool(finetuned), problems):
-            pass  # nothing to compare it with, but a model may have problems of its own
+        for model in collecting(open_pool(finetuned), problems):
+            # There is nothing to compare it with, but a model may have problems of its own.
+            if isinstance(model, StateDictSource):
+                unfit = {name: why for name, why in model.unfit.items() if options.selects(name)}
+                problems += unfit_problems(model.label, unfit)
     else:
         try:
-            return source, make_plan(source, open_pool(finetuned), options)
+            return opened, make_plan(opened, open_pool(finetuned), options)
         except NegmergeError as problem:
             problems += each_problem(problem)
-    raise together([*problems, *others])
+    raise together([*problems, *foresee(opened)])
 
 
 def open_pool(models: Sequence[Model]) -> Iterable[ModelSource]:
@@ -135,5 +139,5 @@ def check_device(device: object) -> None:
     if device is not None and str(device) not in ("cpu", "cpu:0"):
         raise DeviceError(
             f"device {str(device)!r} was asked for, and this build merges on the CPU",
-            remedy="Leave device out, and give CUDA tensors as .cpu() copies",
+            remedy="Leave device (--device) out, and give CUDA tensors as .cpu() copies",
         )

@@ -7,16 +7,20 @@ every problem of the inputs and raises them together, before a byte of weights i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Generic, Protocol, TypeVar
+from fnmatch import translate
+from functools import lru_cache
+from numbers import Real
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from . import dtypes
 from .errors import (
     DtypeError,
+    InputError,
     MissingTensorError,
     NegmergeError,
     NothingToMergeError,
@@ -37,8 +41,8 @@ MODES = {"negate": 0, "add": 1, "vector": 2}
 
 #: BatchNorm's running statistics are averages of activations, not trained weights. Fine-tuning moves
 #: them all the same way, so they pass the sign consensus, and extrapolating them ruins the model (a
-#: variance can even turn negative). They stay the base's unless ``exclude`` is given explicitly.
-DEFAULT_EXCLUDE = ("running_mean", "*.running_mean", "running_var", "*.running_var")
+#: variance can even turn negative). They stay the base's unless ``include`` is given.
+RUNNING_STATISTICS = ("running_mean", "*.running_mean", "running_var", "*.running_var")
 
 #: λ is rounded to the compute type, where it must not become infinite.
 _LARGEST_SCALE = float(np.finfo(np.float32).max)
@@ -56,6 +60,15 @@ class TensorInfo:
         return math.prod(self.shape)
 
 
+class Unfit(NamedTuple):
+    """Why an entry of a state dict cannot be merged; ``tensor``: whether it is a tensor at all."""
+
+    kind: type[InputError]
+    message: str
+    remedy: str
+    tensor: bool = True
+
+
 RowsT = TypeVar("RowsT", covariant=True)
 
 
@@ -63,7 +76,8 @@ class Source(Protocol[RowsT]):
     """A checkpoint as the planner sees it: names and metadata, in stored order.
 
     ``label`` is how errors name it. ``rows(names)`` gives whatever an engine needs to reach the data of
-    those tensors; the planner passes it on unseen.
+    those tensors; the planner passes it on unseen. A source whose entries may be something else than
+    tensors that can be read has those in ``unfit``, by name, and not among its ``tensors``.
     """
 
     @property
@@ -78,7 +92,7 @@ class Options:
     """What the user asked for, checked.
 
     ``include`` / ``exclude`` are glob patterns (case-sensitive ``fnmatch``) on whole tensor names;
-    ``exclude=None`` stands for :data:`DEFAULT_EXCLUDE`.
+    ``include=None`` stands for everything but :data:`RUNNING_STATISTICS`.
     """
 
     method: Method
@@ -102,15 +116,9 @@ class Options:
         """Check the user's words; :class:`OptionError` or :class:`DtypeError` name what is off."""
         if mode not in MODES:
             raise OptionError(f"no mode is called {mode!r}", remedy=f"Use one of {', '.join(MODES)}")
-        try:
-            number = float(scale)
-        except (TypeError, ValueError):
-            raise OptionError(f"scale must be a number, not {scale!r}") from None
-        if not math.isfinite(number) or abs(number) > _LARGEST_SCALE:
-            raise OptionError(f"scale must be finite, in fp32 too, not {number}")
         return cls(
             method=get_method(method),
-            scale=number,
+            scale=_scale(scale),
             mode=mode,
             include=_patterns("include", include),
             exclude=_patterns("exclude", exclude),
@@ -119,10 +127,11 @@ class Options:
 
     def selects(self, name: str) -> bool:
         """Whether a tensor of this name is to be merged if its dtype allows."""
-        if self.include is not None and not _matches(name, self.include):
-            return False
-        exclude = DEFAULT_EXCLUDE if self.exclude is None else self.exclude
-        return not _matches(name, exclude)
+        if self.include is None:
+            included = not _matches(name, RUNNING_STATISTICS)
+        else:
+            included = _matches(name, self.include)
+        return included and not _matches(name, self.exclude or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +179,27 @@ class Plan(Generic[RowsT]):
         return len(self.finetuned)
 
 
-def make_plan(base: Source[RowsT], finetuned: Iterable[Source[RowsT]], options: Options) -> Plan[RowsT]:
+def make_plan(
+    base: Source[RowsT],
+    finetuned: Iterable[Source[RowsT]],
+    options: Options,
+    *,
+    more_to_come: bool = False,
+) -> Plan[RowsT]:
     """Check ``base`` against every fine-tuned checkpoint and decide what happens to each tensor.
 
     ``finetuned`` may be lazy: each source is dropped once its rows are taken, so that thousands of
     checkpoints need no more than their offsets. Its ``next`` may raise the package's own errors (so pass a
     ``map``, which goes on after one, not a generator); they are collected like every other problem.
+    more_to_come: whether further models may have the tensors that an exclude pattern is meant for.
     Raises what it found through :func:`~negmerge_ext.errors.raise_problems`.
     """
-    problems: list[NegmergeError] = _check_include(base, options)
+    problems: list[NegmergeError] = [
+        _without_match("include", pattern, base.label) for pattern in _unmatched(options.include or (), base)
+    ]
+    # An entry that is no tensor can be left out; a tensor that cannot be read cannot be copied either.
+    unfit = {name: why for name, why in _unfit(base).items() if why.tensor or options.selects(name)}
+    problems += unfit_problems(base.label, unfit)
     merged_names: list[str] = []
     for name, info in base.tensors.items():
         if info.dtype in dtypes.NOT_FLOATING or not options.selects(name):
@@ -198,15 +219,17 @@ def make_plan(base: Source[RowsT], finetuned: Iterable[Source[RowsT]], options: 
     rows: list[RowsT] = []
     codes: list[np.ndarray] = []
     in_double = np.array([base.tensors[name].dtype == "F64" for name in merged_names], dtype=bool)
+    idle = _unmatched(() if more_to_come else options.exclude or (), base)
     for source in collecting(finetuned, problems):
-        found = _check_source(base, source, merged_names, options)
-        problems += found
+        idle = _unmatched(idle, source)
+        problems += _check_source(base, source, merged_names, options)
         if not problems:
             rows.append(source.rows(merged_names))
             names = (source.tensors[name].dtype for name in merged_names)
             row = np.fromiter((dtypes.CODES[name] for name in names), np.uint8, len(merged_names))
             in_double |= row == dtypes.CODES["F64"]
             codes.append(row)
+    problems += [_without_match("exclude", pattern) for pattern in idle]
     if not rows and not problems:
         problems.append(PoolError("no fine-tuned checkpoint was given", remedy="Give at least one"))
     raise_problems(problems)
@@ -223,6 +246,38 @@ def make_plan(base: Source[RowsT], finetuned: Iterable[Source[RowsT]], options: 
     )
 
 
+def output_tensors(base: Source[object], options: Options) -> list[PlannedTensor]:
+    """The tensors of the output as the base alone lets them be known: models may raise ``compute`` to F64."""
+    merged = {
+        name
+        for name, info in base.tensors.items()
+        if info.dtype not in dtypes.NOT_FLOATING and options.selects(name)
+    }
+    return [
+        _planned(name, info, "F32" if name in merged else None, options)
+        for name, info in base.tensors.items()
+    ]
+
+
+def unfit_problems(label: str, unfit: Mapping[str, Unfit]) -> list[NegmergeError]:
+    """One problem for all entries that are unfit for the same reason."""
+    names: dict[Unfit, list[str]] = {}
+    for name, why in unfit.items():
+        names.setdefault(why, []).append(name)
+    problems: list[NegmergeError] = []
+    for why, group in names.items():
+        others = f" (and so for {len(group) - 1} more)" if len(group) > 1 else ""
+        problem = why.kind(why.message + others, path=label, tensor=group[0], remedy=why.remedy)
+        problem.count = len(group)
+        problems.append(problem)
+    return problems
+
+
+def _unfit(source: Source[object]) -> Mapping[str, Unfit]:
+    found: Mapping[str, Unfit] = getattr(source, "unfit", {})
+    return found
+
+
 def _planned(name: str, info: TensorInfo, compute: str | None, options: Options) -> PlannedTensor:
     out_dtype = info.dtype
     if compute is not None and options.out_dtype is not None:
@@ -233,9 +288,14 @@ def _planned(name: str, info: TensorInfo, compute: str | None, options: Options)
 def _check_source(
     base: Source[RowsT], source: Source[RowsT], merged: Sequence[str], options: Options
 ) -> list[NegmergeError]:
+    tensors, unfit = source.tensors, _unfit(source)
+    prefix = _prefix_problem(source, merged)
+    if prefix is not None:
+        return [prefix]
     problems: list[NegmergeError] = []
-    tensors = source.tensors
     for name in merged:
+        if name in unfit:
+            continue
         theirs, ours = tensors.get(name), base.tensors[name]
         if theirs is None:
             problems.append(
@@ -257,7 +317,8 @@ def _check_source(
             )
         elif theirs.dtype not in dtypes.CODES:
             problems.append(_unsupported(source.label, name, theirs.dtype))
-    unknown = [name for name in tensors if name not in base.tensors and options.selects(name)]
+    known, left = base.tensors, _unfit(base)
+    unknown = [name for name in tensors if name not in known and name not in left and options.selects(name)]
     problems += [
         UnexpectedTensorError(
             "is not in the base",
@@ -267,7 +328,13 @@ def _check_source(
         )
         for name in unknown
     ]
-    return shortened(problems, source.label)
+    needed = {
+        name: why
+        for name, why in unfit.items()
+        if options.selects(name)
+        and not (name in base.tensors and base.tensors[name].dtype in dtypes.NOT_FLOATING)
+    }
+    return [*unfit_problems(source.label, needed), *shortened(problems, source.label)]
 
 
 def _unsupported(label: str, name: str, dtype: str) -> DtypeError:
@@ -279,27 +346,79 @@ def _unsupported(label: str, name: str, dtype: str) -> DtypeError:
     )
 
 
-def _check_include(base: Source[RowsT], options: Options) -> list[NegmergeError]:
-    return [
-        PatternError(
-            f"include pattern {pattern!r} matches no tensor",
-            path=base.label,
-            remedy="Patterns are matched against whole names, as in 'layers.*.weight'",
-        )
-        for pattern in options.include or ()
-        if not any(fnmatchcase(name, pattern) for name in base.tensors)
-    ]
+def _prefix_problem(source: Source[object], merged: Sequence[str]) -> MissingTensorError | None:
+    """One problem for a model that has all merged tensors with a prefix, or without the base's."""
+    theirs, unfit = source.tensors, _unfit(source)
+    if not merged or any(name in theirs or name in unfit for name in merged):
+        return None
+    first = merged[0]
+    for name in theirs:
+        if name.endswith("." + first):
+            prefix = name.removesuffix(first)
+            if all(prefix + other in theirs for other in merged):
+                return _prefixed("has every name with the prefix", prefix, source.label, "its names")
+        elif first.endswith("." + name):
+            prefix = first.removesuffix(name)
+            if all(other.startswith(prefix) and other.removeprefix(prefix) in theirs for other in merged):
+                return _prefixed("has every name without the base's prefix", prefix, source.label, "the base")
+    return None
+
+
+def _prefixed(message: str, prefix: str, label: str, whose: str) -> MissingTensorError:
+    return MissingTensorError(
+        f"{message} '{prefix}'",
+        path=label,
+        remedy=f"Strip it from {whose}: "
+        f'{{name.removeprefix("{prefix}"): tensor for name, tensor in state_dict.items()}}',
+    )
+
+
+def _without_match(option: str, pattern: str, label: str | None = None) -> PatternError:
+    return PatternError(
+        f"{option} pattern {pattern!r} matches no tensor",
+        path=label,
+        remedy="Patterns are matched against whole names, as in 'layers.*.weight'",
+    )
+
+
+def _unmatched(patterns: Sequence[str], source: Source[object]) -> list[str]:
+    """Those of ``patterns`` that match no name of ``source``."""
+    names = [*source.tensors, *_unfit(source)] if patterns else []
+    return [pattern for pattern in patterns if not any(map(_matcher((pattern,)), names))]
+
+
+def _scale(value: object) -> float:
+    """A real number, or a scalar of numpy or torch that holds one; nothing that merely converts to one."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise OptionError(f"scale must be a number, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer may be too large even for fp64
+        number = math.inf
+    if not math.isfinite(number) or abs(number) > _LARGEST_SCALE:
+        raise OptionError(f"scale must be finite, in fp32 too, not {number}")
+    return number
 
 
 def _patterns(option: str, value: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    patterns = (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(value, str):
+        return (value,)
+    patterns = tuple(value) if isinstance(value, Iterable) else (value,)
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise OptionError(f"{option} takes glob patterns, not {pattern!r}")
     return patterns
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return _matcher(patterns)(name) is not None
+
+
+@lru_cache(maxsize=256)
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    # No pattern matches nothing; an empty alternative would match everything.
+    return re.compile("|".join(map(translate, patterns)) or "(?!)").match

@@ -15,7 +15,7 @@ from ..stats import NATIVE_STATS
 from .disk import open_file
 
 _FORMAT = 1
-_START_OVER = "Merge without resume to start over"
+_START_OVER = "Merge without resume (--resume) to start over"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -49,7 +49,9 @@ def place_problems(path: Path, *, overwrite: bool) -> list[NegmergeError]:
         return [*problems, problem]
     if not overwrite and _taken(path):
         problems.append(
-            OutputExistsError("exists already", path=path, remedy="Give another name, or allow to overwrite")
+            OutputExistsError(
+                "exists already", path=path, remedy="Give another name, or overwrite=True (--overwrite)"
+            )
         )
     return problems
 
@@ -79,6 +81,10 @@ def _taken(path: Path) -> bool:
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
+def _files(number: int) -> str:
+    return "1 file that is" if number == 1 else f"{number} files that are"
+
+
 def _foreign(output: Output) -> list[NegmergeError]:
     path = output.path
     foreign = foreign_files(path, output.names) if path.is_dir() else []
@@ -87,7 +93,7 @@ def _foreign(output: Output) -> list[NegmergeError]:
     listing = ", ".join(foreign[:_LISTED]) + (", …" if len(foreign) > _LISTED else "")
     return [
         OutputExistsError(
-            f"holds {len(foreign)} files that are no part of the new model and would be lost: {listing}",
+            f"holds {_files(len(foreign))} no part of the new model and would be lost: {listing}",
             path=path,
             remedy="Move them away, or give another name",
         )

@@ -159,8 +159,8 @@ class Writer:
         if value is not None and not isinstance(value, ResumeError):
             _add_note(
                 value,
-                f"The unfinished output is kept in {self._work.path}: the same merge with resume goes on "
-                "from there, without resume it starts over.",
+                f"The unfinished output is kept in {self._work.path}: the same merge with resume "
+                "(--resume) goes on from there, without it starts over.",
             )
 
     def _resume_point(self) -> ResumePoint | None:
@@ -174,7 +174,7 @@ class Writer:
             raise ResumeError(
                 "is not what its journal says",
                 path=self._work.result,
-                remedy="Merge without resume to start over",
+                remedy="Merge without resume (--resume) to start over",
             )
         return point
 

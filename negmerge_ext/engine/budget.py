@@ -92,7 +92,8 @@ def fit(plan: Plan[object], needs: Needs, max_memory: int | None, *, histogram: 
     if elements < sizer.least:
         needed = min(sizer.memory(sizer.least, models) for models in (plan.models, *_groups(plan.models)))
         raise MemoryBudgetError(
-            f"max_memory is {budget} bytes, and this merge needs {needed}", remedy="Allow more memory"
+            f"max_memory is {budget} bytes, and this merge needs {needed}",
+            remedy=f"Give max_memory (--max-memory) {-(-needed // 2**20)}MiB or more",
         )
     largest = _LARGEST_SLOT // models if models else _LARGEST_FRAME
     elements = min(elements, sizer.total, max(sizer.elements_of(largest), native.BLOCK))

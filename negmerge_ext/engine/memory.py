@@ -75,7 +75,8 @@ def _check_budget(plan: Plan[MemoryRows], unlike: dict[int, list[np.ndarray]], m
         raise MemoryBudgetError(
             f"max_memory is {max_memory} bytes, and packed copies of its pieces need {needed[index]}",
             tensor=plan.tensors[index].name,
-            remedy="Allow more memory, or give it the same memory layout everywhere",
+            remedy=f"Give max_memory {-(-needed[index] // 2**20)}MiB or more, "
+            "or give the tensor the same memory layout everywhere",
         )
 
 

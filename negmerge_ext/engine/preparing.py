@@ -11,7 +11,7 @@ from ..checkpoint.output import Output, plan_output
 from ..checkpoint.preflight import folder_problems, output_problems
 from ..checkpoint.provenance import identity, input_identities, provenance
 from ..errors import MemoryBudgetError, NegmergeError, OptionError, each_problem, raise_problems
-from ..plan import Plan, Source
+from ..plan import Options, Plan, Source, output_tensors
 from .budget import fit
 from .needs import find_needs
 from .pipeline import Settings
@@ -55,7 +55,9 @@ def prepare(
     over_budget = budget_problems(plan, settings)
     try:
         if resume and digest is None:
-            raise OptionError("a merge of state dicts in memory cannot be resumed", remedy="Leave resume out")
+            raise OptionError(
+                "a merge of state dicts in memory cannot be resumed", remedy="Leave resume (--resume) out"
+            )
         output = plan_output(base, plan.tensors, out, recorded)
     except NegmergeError as problem:
         raise_problems([*folder_problems(out), *each_problem(problem), *over_budget])
@@ -65,6 +67,18 @@ def prepare(
     if not finished or verify:
         problems += over_budget
     return Prepared(output, digest, finished, tuple(problems))
+
+
+def foreseen_problems(
+    base: Source[object], out: Path, options: Options, *, overwrite: bool
+) -> list[NegmergeError]:
+    """What stands against the output of a merge whose fine-tuned models are not in order yet."""
+    try:
+        # What is recorded of the inputs is left out, so this asks for a little less room than the output.
+        output = plan_output(base, output_tensors(base, options), out, {})
+    except NegmergeError as problem:
+        return [*folder_problems(out), *each_problem(problem)]
+    return output_problems(output, overwrite=overwrite)
 
 
 def budget_problems(plan: Plan[Rows], settings: Settings) -> list[NegmergeError]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import dtypes
 from ..errors import DeviceError, InputError, UnsupportedTensorError
-from ..plan import TensorInfo
+from ..plan import TensorInfo, Unfit
 
 if TYPE_CHECKING:
     import torch
@@ -26,9 +26,9 @@ _EVERYDAY = frozenset(dtypes.CODES) | dtypes.NOT_FLOATING
 class NotPlainError(Exception):
     """Why a tensor cannot be read by address, without saying yet where it comes from."""
 
-    def __init__(self, kind: type[InputError], message: str, remedy: str) -> None:
+    def __init__(self, kind: type[InputError], message: str, remedy: str, *, tensor: bool = True) -> None:
         super().__init__(message)
-        self.kind, self.message, self.remedy = kind, message, remedy
+        self.reason = Unfit(kind, message, remedy, tensor)
 
 
 class Located(NamedTuple):
@@ -67,7 +67,8 @@ def locate(value: object) -> Located:
     raise NotPlainError(
         UnsupportedTensorError,
         f"is a {type(value).__qualname__}, not a torch tensor or numpy array",
-        "Remove it from the state dict, or convert it",
+        "Exclude it to keep it as it is, remove it from the state dict, or convert it",
+        tensor=False,
     )
 
 

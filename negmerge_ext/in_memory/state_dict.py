@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, NegmergeError, raise_problems
-from ..plan import TensorInfo
+from ..errors import InputError
+from ..plan import TensorInfo, Unfit
 from .plain_tensor import NotPlainError, Value, everyday_info, locate, raw_view
 
 if TYPE_CHECKING:
@@ -61,10 +61,8 @@ class StateDictSource:
 
     Nothing is copied, apart from the few tensors whose memory does not hold their values (numpy arrays of
     foreign byte order, torch's lazily conjugated or negated views): ``copied`` has their names. ``state``
-    is the mapping itself, ``values`` its tensors in order.
-
-    Raises :class:`~negmerge_ext.errors.UnsupportedTensorError` or
-    :class:`~negmerge_ext.errors.DeviceError` for tensors without plain CPU memory, all of them together.
+    is the mapping itself, ``values`` its tensors in order. Entries that are no tensors, or tensors without
+    plain CPU memory, are in ``unfit`` only, with the reason; whether they matter is for the plan to say.
     """
 
     def __init__(self, state: StateDict, label: str) -> None:
@@ -72,6 +70,7 @@ class StateDictSource:
         self.tensors: dict[str, TensorInfo] = {}
         self.values: list[Value] = []
         self.copied: set[str] = set()
+        self.unfit: dict[str, Unfit] = {}
         self._start: list[int] = []
         self._row_major: list[bool] = []
         self.state = as_mapping(state, label)
@@ -95,12 +94,11 @@ class StateDictSource:
             self.tensors = dict(zip(state, infos, strict=True))
             self.values = values
             return
-        unfit: dict[tuple[type[InputError], str, str], list[str]] = {}
         for name, value in zip(state, values, strict=True):
             try:
                 located = locate(value)
-            except NotPlainError as reason:
-                unfit.setdefault((reason.kind, reason.message, reason.remedy), []).append(name)
+            except NotPlainError as error:
+                self.unfit[name] = error.reason
                 continue
             self.tensors[name] = located.info
             self.values.append(located.value)
@@ -108,7 +106,6 @@ class StateDictSource:
             self._row_major.append(located.row_major)
             if located.copied:
                 self.copied.add(name)
-        raise_problems([_problem(self.label, *reason, names) for reason, names in unfit.items()])
 
 
 def _columns_of_usual_tensors(values: list[Any]) -> tuple[list[TensorInfo], list[int], list[bool]] | None:
@@ -157,10 +154,3 @@ def is_module(value: object) -> bool:
     """Whether ``value`` is a ``torch.nn.Module``; imports nothing."""
     nn = getattr(sys.modules.get("torch"), "nn", None)
     return nn is not None and isinstance(value, nn.Module)
-
-
-def _problem(
-    label: str, kind: type[InputError], message: str, remedy: str, names: list[str]
-) -> NegmergeError:
-    others = f" (and so for {len(names) - 1} more)" if len(names) > 1 else ""
-    return kind(message + others, path=label, tensor=names[0], remedy=remedy)

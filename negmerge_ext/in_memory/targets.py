@@ -21,7 +21,7 @@ from ..errors import (
     UnsupportedTensorError,
     raise_problems,
 )
-from ..plan import Plan, PlannedTensor
+from ..plan import Plan, PlannedTensor, unfit_problems
 from .overlap import overlaps_itself, overlaps_with_inputs, overlaps_within, tied_tensors
 from .plain_tensor import Value, raw_view
 from .state_dict import MemoryRows, StateDictSource
@@ -66,7 +66,8 @@ class Target:
 def new_target(plan: Plan[Any], base: StateDictSource | None) -> Target:
     """Make a state dict like the base: names, order, layout, ties, torch or numpy as there; uninitialised.
 
-    base: the base if it is a state dict; the tensors of a base on disk become torch tensors.
+    base: the base if it is a state dict, whose entries that are no tensors go along as they are; the tensors
+    of a base on disk become torch tensors.
     """
     tied = tied_tensors(plan.tensors, plan.base)
     values: list[Value] = []
@@ -75,6 +76,10 @@ def new_target(plan: Plan[Any], base: StateDictSource | None) -> Target:
         values.append(values[tied[index]] if index in tied else _empty(tensor, like))
     result: dict[str, Any] = OrderedDict() if base and isinstance(base.state, OrderedDict) else {}
     result.update(zip((tensor.name for tensor in plan.tensors), values, strict=True))
+    if base is not None and base.unfit:
+        made = dict(result)
+        result.clear()
+        result.update((name, made.get(name, value)) for name, value in base.state.items())
     if base is not None and isinstance(result, OrderedDict) and hasattr(base.state, "_metadata"):
         result._metadata = base.state._metadata.copy()  # type: ignore[attr-defined]
     start = np.array([_address(value) for value in values], np.int64)
@@ -91,11 +96,11 @@ def given_target(plan: Plan[Any], out: StateDict) -> Target:
     Raises, all problems together: :class:`MissingTensorError` and :class:`UnexpectedTensorError` for names
     unlike the base's, :class:`ShapeMismatchError`, :class:`DtypeError` (:class:`OptionError` if
     ``out_dtype`` was asked for), :class:`UnsupportedTensorError` for memory that cannot be written or
-    overlaps other tensors.
+    overlaps other tensors. Excluded entries that are no tensors are left as they are.
     """
     source = StateDictSource(out, "out")
     names = [tensor.name for tensor in plan.tensors]
-    problems = _name_problems(source, names)
+    problems = [*_unfit_problems(plan, source), *_name_problems(source, names)]
     given = dict(zip(source.tensors, source.values, strict=True))
     for tensor in plan.tensors:
         if tensor.name in given:
@@ -129,13 +134,24 @@ def _name_problems(source: StateDictSource, names: list[str]) -> list[NegmergeEr
     problems: list[NegmergeError] = [
         MissingTensorError("is in the base but not here", path=source.label, tensor=name, remedy=remedy)
         for name in names
-        if name not in source.tensors
+        if name not in source.tensors and name not in source.unfit
     ]
     return problems + [
         UnexpectedTensorError("is not in the base", path=source.label, tensor=name, remedy=remedy)
         for name in source.tensors
         if name not in known
     ]
+
+
+def _unfit_problems(plan: Plan[Any], source: StateDictSource) -> list[NegmergeError]:
+    names = {tensor.name for tensor in plan.tensors}
+    # What the base has as a tensor must be one here, excluded or not.
+    unfit = {
+        name: why
+        for name, why in source.unfit.items()
+        if why.tensor or name in names or plan.options.selects(name)
+    }
+    return unfit_problems(source.label, unfit)
 
 
 def _tensor_problems(

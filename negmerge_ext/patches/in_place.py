@@ -135,7 +135,8 @@ class InPlacePatch:
                     i for i, digest in zip(batch, found, strict=True) if digest != tensors[i].fingerprint
                 ]
         if differing:
-            others = f" (so do {len(differing) - 1} other tensors)" if len(differing) > 1 else ""
+            more = len(differing) - 1
+            others = f" (so do {more} others)" if more > 1 else " (so does another)" if more else ""
             since = ", and was changed since this patch was applied to it" if was_applied else ""
             raise PatchMismatchError(
                 f"differs from the base that the patch was made from{others}{since}",

@@ -14,6 +14,7 @@ from ..errors import InputError, NegmergeError, UnsupportedTensorError, raise_pr
 from ..in_memory.overlap import overlaps_itself, overlaps_within, tied_tensors
 from ..in_memory.plain_tensor import Value, is_torch, raw_view
 from ..in_memory.state_dict import MemoryRows, StateDictSource, as_mapping
+from ..plan import unfit_problems
 from .description import Description
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class PatchableModel:
         named = as_mapping(model, _LABEL)
         present = {tensor.name: named[tensor.name] for tensor in description.tensors if tensor.name in named}
         source = StateDictSource(present, _LABEL)
+        raise_problems(unfit_problems(_LABEL, source.unfit))
         raise_problems([*description.mismatches(source.tensors, _LABEL), *_unwritable(source)])
         self.rows = source.rows([tensor.name for tensor in description.tensors])
         self.places: tuple[Place, ...] = tuple(_places(self.rows))

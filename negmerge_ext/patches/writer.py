@@ -80,7 +80,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise OutputError("the folder does not exist", path=target.parent, remedy="Make it first")
     if target.exists() and not overwrite:
         raise OutputExistsError(
-            "exists already", path=target, remedy="Give another name, or allow to overwrite"
+            "exists already", path=target, remedy="Give another name, or overwrite=True (--overwrite)"
         )
 
 

@@ -33,7 +33,7 @@ class Stage:
 
 
 class Reporter:
-    """Tells how a run goes on; ``quiet`` says nothing. ``worked``: there was a stage that was not finished."""
+    """Tells how a run goes on; ``quiet`` says nothing. ``worked``: a stage was not finished before."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet

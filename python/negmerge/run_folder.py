@@ -73,7 +73,9 @@ class RunFolder:
             descriptor = os.open(self.root, os.O_RDONLY)
         except OSError as problem:
             raise OutputError(
-                f"cannot be the folder of a run: {problem.strerror}", path=self.root, remedy="Give another folder (-o)"
+                f"cannot be the folder of a run: {problem.strerror}",
+                path=self.root,
+                remedy="Give another folder (-o)",
             ) from problem
         try:
             try:

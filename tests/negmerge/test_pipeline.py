@@ -244,7 +244,9 @@ def test_a_folder_belongs_to_one_recipe(finished, small_text):
     root, _ = finished
     before = contents(root)
     other = small_text.replace("epochs: 6", "epochs: 7") + "seed: 1\n"
-    with pytest.raises(OutputExistsError, match=r"differs from this one in seed, training\.epochs\. .*--overwrite"):
+    with pytest.raises(
+        OutputExistsError, match=r"differs from this one in seed, training\.epochs\. .*--overwrite"
+    ):
         run_text(other, root)
     assert contents(root) == before
 

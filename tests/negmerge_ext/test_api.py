@@ -18,9 +18,11 @@ from state_dicts import LAYOUTS, as_numpy, copied_bytes, laid_out
 from values import agreeing
 
 from negmerge_ext import MergeReport, Patch, api, inspect, merge
+from negmerge_ext.checkpoint import preflight
 from negmerge_ext.errors import (
     CheckpointError,
     DeviceError,
+    DiskSpaceError,
     DtypeError,
     MissingTensorError,
     NothingToMergeError,
@@ -323,6 +325,16 @@ def test_problems_of_inputs_and_output_come_together(
     with pytest.raises(CheckpointError):
         plan_or_merge(good, [tmp_path / "absent.pt"], out=out, resume=True)
     assert out.read_bytes() == b"old"
+
+
+def test_too_little_room_shows_before_the_models_are_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "free_bytes", lambda folder: 10)
+    for base in (GOOD, on_disk(GOOD, tmp_path / "good.safetensors")):
+        with pytest.raises(PreflightError) as caught:
+            merge(base, [tmp_path / "absent.pt"], out=tmp_path / "out.safetensors")
+        assert [type(problem) for problem in caught.value.problems] == [CheckpointError, DiskSpaceError]
 
 
 def test_problems_of_a_base_and_a_model_come_together_in_memory(tmp_path: Path) -> None:

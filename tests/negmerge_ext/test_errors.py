@@ -14,6 +14,8 @@ from negmerge_ext.errors import (
     PreflightError,
     ShapeMismatchError,
     raise_problems,
+    shortened,
+    together,
 )
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, NegmergeError)]
@@ -63,6 +65,13 @@ def test_problems_of_one_kind_are_raised_as_that_kind_listing_all() -> None:
     assert caught.value.problems == tuple(problems)
     for problem in problems:
         assert str(problem) in str(caught.value)
+
+
+def test_what_stands_for_several_problems_counts_as_several() -> None:
+    many = [MissingTensorError("is not here", tensor=f"w{k}") for k in range(300)]
+    found = together([*shortened(many, "a.pt"), *shortened(many[:5], "b.pt")])
+    assert str(found).startswith("305 problems found")
+    assert len(found.problems) < 30
 
 
 def test_problems_of_several_kinds_are_raised_together() -> None:

@@ -399,3 +399,12 @@ def test_describes_itself() -> None:
     masks = sum(2 * -(-pool.base[name].size // 16) for name in merged)
     assert totals["patch_bytes"] == patch.nbytes == masks + 4 * kept
     assert [entry["name"] for entry in described["finetuned"]] == [f"finetuned[{k}]" for k in range(3)]
+
+
+def test_what_is_no_tensor_is_named_when_a_patch_is_applied() -> None:
+    base = {"w": torch.ones(2), "epoch": 3}
+    patch = Patch.make(base, [{"w": torch.full((2,), 2.0)}], exclude="epoch")
+    with pytest.raises(UnsupportedTensorError, match="'w': is a int"):
+        patch.apply({"w": 3})
+    patch.apply(base)
+    assert base["w"].tolist() == [0, 0]

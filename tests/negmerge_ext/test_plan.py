@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 
 from negmerge_ext import dtypes
 from negmerge_ext.errors import (
@@ -19,7 +21,7 @@ from negmerge_ext.errors import (
     ShapeMismatchError,
     UnexpectedTensorError,
 )
-from negmerge_ext.plan import DEFAULT_EXCLUDE, Options, TensorInfo, make_plan
+from negmerge_ext.plan import RUNNING_STATISTICS, Options, TensorInfo, make_plan
 
 
 @dataclass
@@ -47,12 +49,13 @@ def selected(names: Sequence[str], **options: object) -> list[str]:
 NAMES = ["w", "bn.running_mean", "running_var", "bn.weight", "bn.running_mean_of_x", "bn.num_batches_tracked"]
 
 
-def test_running_statistics_are_excluded_unless_exclude_is_given() -> None:
+def test_running_statistics_are_left_out_unless_include_is_given() -> None:
     kept = ["w", "bn.weight", "bn.running_mean_of_x", "bn.num_batches_tracked"]
-    assert selected(NAMES) == kept
-    assert selected(NAMES, exclude=[]) == NAMES
-    assert selected(NAMES, exclude="w") == NAMES[1:]
-    assert selected(NAMES, exclude=[*DEFAULT_EXCLUDE, "w"]) == kept[1:]
+    assert selected(NAMES) == selected(NAMES, exclude=[]) == kept
+    assert selected(NAMES, exclude="w") == kept[1:]
+    assert selected(NAMES, include="*") == NAMES
+    assert selected(NAMES, include="*", exclude=RUNNING_STATISTICS) == kept
+    assert selected(NAMES, include="bn.*", exclude="*.running_mean") == NAMES[3:]
 
 
 def test_include_and_exclude_match_whole_names_with_case() -> None:
@@ -63,7 +66,13 @@ def test_include_and_exclude_match_whole_names_with_case() -> None:
     assert selected(names, include=[]) == []
 
 
-@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -float("inf"), 1e300, "much", None, [1.0]])
+@pytest.mark.parametrize(
+    "scale",
+    [
+        *(float("nan"), float("inf"), -float("inf"), 1e300, 10**400, "much", "0.5", None, [1.0], 1j, True),
+        *(np.bool_(True), np.array("0.5"), np.ones(1), torch.tensor(True), torch.ones(1)),
+    ],
+)
 def test_scale_must_be_a_finite_number(scale: object) -> None:
     with pytest.raises(OptionError, match="scale"):
         Options.parse(scale=scale)  # type: ignore[arg-type]
@@ -72,6 +81,9 @@ def test_scale_must_be_a_finite_number(scale: object) -> None:
 def test_scale_may_be_any_kind_of_number() -> None:
     assert Options.parse(scale=np.float32(0.5)).scale == 0.5  # type: ignore[arg-type]
     assert Options.parse(scale=-2).scale == -2.0
+    assert Options.parse(scale=Fraction(1, 2)).scale == 0.5  # type: ignore[arg-type]
+    assert Options.parse(scale=np.array(0.5)).scale == 0.5  # type: ignore[arg-type]
+    assert Options.parse(scale=torch.tensor(0.5, dtype=torch.bfloat16)).scale == 0.5  # type: ignore[arg-type]
 
 
 def test_unknown_words_are_refused_with_the_known_ones() -> None:
@@ -83,6 +95,8 @@ def test_unknown_words_are_refused_with_the_known_ones() -> None:
         Options.parse(out_dtype="int8")
     with pytest.raises(OptionError, match="exclude"):
         Options.parse(exclude=[3])  # type: ignore[list-item]
+    with pytest.raises(OptionError, match="include"):
+        Options.parse(include=3)  # type: ignore[arg-type]
 
 
 def test_a_plan_says_what_happens_to_each_tensor() -> None:
@@ -179,6 +193,27 @@ def test_an_include_pattern_must_match() -> None:
         make_plan(base, [base], Options.parse(include=["w", "head.*"]))
 
 
+def test_an_exclude_pattern_must_match_some_model() -> None:
+    base, extra = source("base", w="F32", v="F32"), source("extra", w="F32", v="F32", lora="F32")
+    assert make_plan(base, [base, extra], Options.parse(exclude=["v", "lora*"])).merged == (0,)
+    with pytest.raises(PatternError, match=r"exclude.*lm_hed\.\*") as caught:
+        make_plan(base, [base, extra], Options.parse(exclude=["v", "lora*", "lm_hed.*"]))
+    assert caught.value.problems == ()
+    later = make_plan(base, [base], Options.parse(exclude=["v", "lora*"]), more_to_come=True)
+    assert later.merged == (0,)
+
+
+@pytest.mark.parametrize("prefixed", ["base", "model"])
+def test_a_prefix_of_all_names_is_one_problem(prefixed: str) -> None:
+    shapes = {f"l{i}.weight": "F32" for i in range(50)} | {"bn.running_mean": "F32", "steps": "I64"}
+    plain = source("plain", **shapes)
+    wrapped = source("wrapped", **{f"module.{name}": dtype for name, dtype in shapes.items()})
+    base, model = (wrapped, plain) if prefixed == "base" else (plain, wrapped)
+    with pytest.raises(MissingTensorError, match=r"prefix 'module\.'.*removeprefix") as caught:
+        make_plan(base, [base, model], Options.parse())
+    assert (caught.value.path, caught.value.problems) == (model.label, ())
+
+
 def test_long_listings_are_cut_but_say_how_much_is_left() -> None:
     base = source("base", **{f"t{i}": "F32" for i in range(50)})
     with pytest.raises(MissingTensorError) as caught:
@@ -187,3 +222,4 @@ def test_long_listings_are_cut_but_say_how_much_is_left() -> None:
     assert len(problems) < 30
     assert "30 more" in str(problems[-1])
     assert problems[-1].path == "none.pt"
+    assert str(caught.value).startswith("50 problems found")

@@ -33,10 +33,19 @@ def _print_version(asked: bool) -> None:
 def negmerge(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+        typer.Option(
+            "--version",
+            metavar="",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Print the traceback of an error. Stands before the command.")
+        bool,
+        typer.Option(
+            "--debug", metavar="", help="Print the traceback of an error. Stands before the command."
+        ),
     ] = False,
 ) -> None:
     """Options that hold for every command."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from .options import AsJson, Quiet
-from .unlearn import Out, run_recipe
+from .unlearn import Out, Overwrite, run_recipe
 
 EXAMPLES = """\
 [bold]Examples[/bold]
   negmerge demo
   negmerge demo --out /tmp/digits --json
 
-The recipe is left in the folder of the run: copy it, change it, and run it
-with negmerge unlearn."""
+The recipe is left in the folder of the run: copy it, give it another name,
+change it, and run it with negmerge unlearn."""
 
 
-def demo(out: Out = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
+def demo(
+    out: Out = None, overwrite: Overwrite = False, as_json: AsJson = False, quiet: Quiet = False
+) -> None:
     """Make a classifier of handwritten digits forget one digit, on real images, in a minute or two.
 
     Trains a small convolutional network on the 1,797 scanned digits that come with scikit-learn, fine-tunes
@@ -23,4 +25,4 @@ def demo(out: Out = None, as_json: AsJson = False, quiet: Quiet = False) -> None
     """
     from ..recipe_file import embedded_recipe
 
-    run_recipe(*embedded_recipe("digits"), out=out, as_json=as_json, quiet=quiet)
+    run_recipe(*embedded_recipe("digits"), out=out, overwrite=overwrite, as_json=as_json, quiet=quiet)

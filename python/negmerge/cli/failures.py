@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import signal
 import sys
 import traceback
@@ -22,13 +21,16 @@ from negmerge_ext.errors import (
     VerificationError,
 )
 
+from . import text
+from .show import drop_stdout
+
 FAILED, USAGE, BAD_INPUT, OUTPUT_EXISTS, NOT_VERIFIED = 1, 2, 3, 4, 5
 
 #: Listed by ``negmerge --help``.
 EXIT_CODES = """\
 [bold]Exit codes[/bold]
 0  done
-1  failed while running: reading, writing, disk full, nothing to resume from
+1  failed while running: reading, writing, disk full, resuming another merge
 2  wrong use: arguments, an option's value, an extra that is not installed
 3  bad input: checkpoints that are malformed or do not fit; nothing written
 4  the output exists; nothing written
@@ -87,11 +89,10 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-            sys.stdout.flush()
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except BrokenPipeError:
-            _close_stdout()
+            drop_stdout()
             raise typer.Exit(FAILED) from None
         except (Exception, KeyboardInterrupt) as problem:
             if _tracebacks:
@@ -100,7 +101,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             if kwargs.get("as_json"):
                 print(json.dumps({"error": _as_dict(problem) | {"exit_code": code}}), file=sys.stderr)
             else:
-                print(f"negmerge: {describe(problem)}", file=sys.stderr)
+                print(f"negmerge: {text.printable(describe(problem))}", file=sys.stderr)
             raise typer.Exit(code) from None
 
     return run
@@ -116,7 +117,17 @@ def exit_code(problem: BaseException) -> int:
 
 
 def describe(problem: BaseException) -> str:
-    """What happened and what to do about it, in one message."""
+    """What happened and what to do about it, in one message for people."""
+    if isinstance(problem, KeyboardInterrupt) or _missing_extra(problem):
+        return _message(problem)
+    if isinstance(problem, (NegmergeError, OSError)):
+        return f"error: {_message(problem)}"
+    hint = "" if _tracebacks else " (negmerge --debug COMMAND … shows where)"
+    return f"unexpected error: {_message(problem)}{hint}"
+
+
+def _message(problem: BaseException) -> str:
+    """The same without the words that tell people what kind of message it is."""
     notes = "".join(f". {note}" for note in getattr(problem, "__notes__", ()))
     if isinstance(problem, KeyboardInterrupt):
         how = "stopped by SIGTERM" if isinstance(problem, Terminated) else "interrupted"
@@ -124,9 +135,8 @@ def describe(problem: BaseException) -> str:
     if extra := _missing_extra(problem):
         return f"{problem}: this command needs an extra: pip install 'negmerge_ext[{extra}]'"
     if isinstance(problem, (NegmergeError, OSError)):
-        return f"error: {problem}{notes}"
-    hint = "" if _tracebacks else " (negmerge --debug COMMAND … shows where)"
-    return f"unexpected error: {type(problem).__name__}: {problem}{notes}{hint}"
+        return f"{problem}{notes}"
+    return f"{type(problem).__name__}: {problem}{notes}"
 
 
 def _missing_extra(problem: BaseException) -> str | None:
@@ -137,7 +147,7 @@ def _missing_extra(problem: BaseException) -> str | None:
 
 
 def _as_dict(problem: BaseException) -> dict[str, Any]:
-    plain: dict[str, Any] = {"type": type(problem).__name__, "message": describe(problem)}
+    plain: dict[str, Any] = {"type": type(problem).__name__, "message": _message(problem)}
     if isinstance(problem, NegmergeError):
         plain |= {"path": problem.path, "tensor": problem.tensor}
         plain["problems"] = [
@@ -145,8 +155,3 @@ def _as_dict(problem: BaseException) -> dict[str, Any]:
             for one in problem.problems
         ]
     return plain
-
-
-def _close_stdout() -> None:
-    """Nobody reads stdout any more: keep the interpreter from failing on it once again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

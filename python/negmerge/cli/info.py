@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from .options import AsJson
+from .show import show, show_exactly
 
 
 def info(as_json: AsJson = False) -> None:
@@ -13,16 +14,15 @@ def info(as_json: AsJson = False) -> None:
 
     found = negmerge_ext.info()
     if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    for line in _lines(found):
-        print(line)
+        show_exactly(json.dumps(found, indent=2))
+    else:
+        show("\n".join(_lines(found)))
 
 
 def _lines(found: dict[str, object], indent: str = "") -> list[str]:
     lines = []
     for key, value in found.items():
-        label = f"{indent}{key.replace('_', ' ')}"
+        label = indent + (key if key == "negmerge_ext" else key.replace("_", " "))  # a package's name is one
         if isinstance(value, dict):
             lines += [f"{label}:", *_lines(value, indent + "  ")]
         elif isinstance(value, (list, tuple)):

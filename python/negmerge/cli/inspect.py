@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from negmerge_ext.errors import OutputError
 
 from .inspect_table import By, Sort, print_table
 from .options import (
@@ -20,7 +23,9 @@ from .options import (
     Method,
     Quiet,
     Threads,
+    path,
 )
+from .show import show_exactly
 
 EXAMPLES = """\
 [bold]Examples[/bold]
@@ -45,9 +50,20 @@ _FIGURES = (".png", ".svg", ".pdf")
 def _figure(path: Path | None) -> Path | None:
     if path is not None and path.suffix.lower() not in _FIGURES:
         raise typer.BadParameter(f"{path}: give a name that ends in {', '.join(_FIGURES)}")
-    if path is not None and not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{path}: its folder does not exist")
     return path
+
+
+def _check_writable(figure: Path) -> None:
+    """Find out before the checkpoints are read what would lose the figure."""
+    folder = figure.absolute().parent
+    if not folder.is_dir():
+        raise OutputError("the folder does not exist", path=folder, remedy="Make it first")
+    if figure.is_dir():
+        raise OutputError("is a folder, and a figure is one file", path=figure, remedy="Give a file's name")
+    if not os.access(figure if figure.exists() else folder, os.W_OK):
+        raise OutputError(
+            "may not be written to", path=figure, remedy="Check permissions, or write elsewhere"
+        )
 
 
 def inspect(
@@ -67,12 +83,15 @@ def inspect(
     ] = Sort.model,
     top: Annotated[
         int | None,
-        typer.Option(min=1, show_default="all", help="Show only the first rows.", rich_help_panel=OUTPUT),
+        typer.Option(
+            min=1, metavar="N", show_default=False, help="Show only the first rows.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
+            parser=path,
             callback=_figure,
             show_default=False,
             help="Also draw a figure (.png, .svg or .pdf): kept fraction by layer, sign agreement.",
@@ -94,6 +113,8 @@ def inspect(
     if plot is not None:
         import matplotlib  # noqa: F401  (its absence must show before the checkpoints are read)
 
+        _check_writable(plot)
+
     import negmerge_ext
 
     report = negmerge_ext.inspect(
@@ -106,13 +127,16 @@ def inspect(
         threads=threads,
         progress=not quiet,
     )
+    if as_json:
+        show_exactly(report.to_json())
+    elif not quiet:
+        print_table(report, by, sort, top)
     if plot is not None:
         from .inspect_plot import draw
 
-        draw(report, plot)
-    if as_json:
-        print(report.to_json())
-    elif not quiet:
-        print_table(report, by, sort, top)
+        try:
+            draw(report, plot)
+        except OSError as problem:
+            raise OutputError(f"the figure cannot be written: {problem.strerror}", path=plot) from problem
     if plot is not None and not quiet:
         print(f"figure: {plot}", file=sys.stderr)

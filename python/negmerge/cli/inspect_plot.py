@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Blue, vermilion and grey of the Okabe-Ito palette: distinct for colour-blind readers too.
 _BLUE, _VERMILION, _GREY = "#0072B2", "#D55E00", "#999999"
 _MOST_LABELS = 60
+_LONGEST_LABEL = 32
+_MOST_BINS = 50
 
 
 def draw(report: MergeReport, path: Path) -> None:
@@ -34,7 +37,9 @@ def draw(report: MergeReport, path: Path) -> None:
     _agreement(right, report)
     models = text.count(report.models, "fine-tuned model")
     figure.suptitle(f"{report.method}, {models}, {text.count(report.elements)} merged elements", fontsize=11)
-    figure.savefig(path)
+    with warnings.catch_warnings():  # a name in a script that the font lacks shows as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(path)
 
 
 def _kept_by_layer(axes: Axes, report: MergeReport) -> None:
@@ -45,7 +50,8 @@ def _kept_by_layer(axes: Axes, report: MergeReport) -> None:
     axes.barh(places, shares, height=0.8, color=_BLUE, label="of the layer")
     axes.axvline(overall, color=_VERMILION, ls="--", lw=1.2, label=f"of all merged elements: {overall:.1f} %")
     every = math.ceil(len(rows) / _MOST_LABELS)
-    axes.set_yticks(places[::every], [row.name for row in rows[::every]])
+    labels = [text.name(row.name, _LONGEST_LABEL) for row in rows[::every]]
+    axes.set_yticks(places[::every], labels, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.05 * max(shares) or 1)
     axes.set_xlabel("kept elements (%)")
@@ -53,29 +59,54 @@ def _kept_by_layer(axes: Axes, report: MergeReport) -> None:
 
 
 def _agreement(axes: Axes, report: MergeReport) -> None:
+    models = report.models
     counts = np.array(total(report.merged).agreement, dtype=np.float64)
     share = 100 * counts / max(report.elements, 1)
-    edges = np.arange(len(share) + 1) - 0.5
-    axes.stairs(share, edges, fill=True, color=_BLUE, alpha=0.35)
-    axes.stairs(share[-1:], edges[-2:], fill=True, color=_BLUE, label=f"all models agree: {share[-1]:.1f} %")
-    smallest = (report.models + 1) // 2
-    camps = np.arange(smallest, report.models + 1)
-    chance = 100 * _by_chance(report.models)[smallest:]
-    marker = "o" if len(camps) <= 40 else None
-    axes.plot(camps, chance, color=_GREY, marker=marker, ms=3.5, lw=1.2, label="if signs were random")
-    axes.set_xlim(-0.6, len(share) - 0.4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(0, None)
+    smallest = (models + 1) // 2  # of the larger camp, unless task vectors have zeros or NaN
+    width = math.ceil((models - smallest + 1) / _MOST_BINS)
+    starts = np.arange(models + 1 - width, smallest - width, -width)[::-1]  # the last bin ends at all models
+    bins = _summed(share, starts, width)
+    unanimous, fewer = share[models], share[: max(starts[0], 0)].sum()
+
+    edges = starts - 0.5
+    axes.bar(edges, bins, width, align="edge", color=_BLUE, alpha=0.35)
+    axes.bar(edges[-1:], unanimous, width, align="edge", color=_BLUE)
+    if fewer:
+        axes.bar(
+            edges[0] - width, fewer, width, align="edge", color=_GREY, alpha=0.5, label="fewer: zeros or NaN"
+        )
+    chance = _summed(100 * _by_chance(models), starts, width)
+    middles = edges + width / 2
+    axes.plot(middles, chance, color=_GREY, marker="o", ms=3.5, lw=1.2, label="if signs were random")
+    axes.text(
+        0.99,
+        0.99,
+        f"all models agree: {unanimous:.1f} %",
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        fontsize=9,
+        color=_BLUE,
+    )
+    axes.set_xlim(edges[0] - (1.2 if fewer else 0.2) * width, models + 0.5 + 0.2 * width)
+    ticks = MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]).tick_values(smallest, models)
+    axes.set_xticks([tick for tick in ticks if smallest <= tick <= models])
+    axes.set_ylim(0, 1.15 * max(bins.max(), chance.max(), fewer))
     axes.set_xlabel("models in the larger sign camp")
     axes.set_ylabel("merged elements (%)")
     _finish(axes, "Sign agreement")
+
+
+def _summed(values: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
+    return np.array([values[max(start, 0) : start + width].sum() for start in starts])
 
 
 def _by_chance(models: int) -> np.ndarray:
     """Probability that the larger camp of ``models`` fair coins has h members, h = 0…models."""
     chance = np.zeros(models + 1)
     for heads in range(models + 1):
-        chance[max(heads, models - heads)] += math.comb(models, heads) / 2**models
+        ways = math.lgamma(models + 1) - math.lgamma(heads + 1) - math.lgamma(models - heads + 1)
+        chance[max(heads, models - heads)] += math.exp(ways - models * math.log(2))
     return chance
 
 

@@ -6,12 +6,17 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from . import text
+from .show import collecting, show, show_exactly
 from .summary import kept_fractions
 
 if TYPE_CHECKING:
     from negmerge_ext import MergeReport
 
     from .layers import Row
+
+
+#: Longer names are shortened.
+_LONGEST_NAME = 120
 
 
 class By(str, Enum):
@@ -31,7 +36,6 @@ class Sort(str, Enum):
 
 def print_table(report: MergeReport, by: By, sort: Sort, top: int | None) -> None:
     """Print the first ``top`` rows of a report that has agreement histograms, and its totals."""
-    from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
@@ -49,11 +53,12 @@ def print_table(report: MergeReport, by: By, sort: Sort, top: int | None) -> Non
         table.caption = f"{len(rows) - top} more rows"
         table.caption_justify = "left"
 
-    console = Console(markup=False, emoji=False, highlight=False)
+    console, collected = collecting()
     if not console.is_terminal:
         console.width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     console.print(table)
-    print(_totals(report))
+    show_exactly(collected.getvalue())
+    show(_totals(report))
 
 
 def _sorted(rows: list[Row], sort: Sort) -> list[Row]:
@@ -70,7 +75,7 @@ def _sorted(rows: list[Row], sort: Sort) -> list[Row]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     return (
-        row.name,
+        text.name(row.name, _LONGEST_NAME),
         text.count(row.elements),
         f"{100 * row.kept_fraction:.2f}",
         f"{100 * row.mean_agreement:.2f}",
@@ -86,7 +91,7 @@ def _totals(report: MergeReport) -> str:
     agreement = text.percent(total(report.merged).mean_agreement)
     kept = kept_fractions(report.kept_of_merged, report.elements, report.kept_of_model, report.model_elements)
     return (
-        f"\n{text.count(report.models, 'model')}, {report.method}: {kept}\n"
+        f"{text.count(report.models, 'model')}, {report.method}: {kept}\n"
         f"agreement {agreement}, norm {report.norm:.6g}, max {report.max_abs:.4g}, "
         f"{text.count(report.non_finite, 'non-finite element')}, "
         f"{text.count(len(report.copied), 'tensor')} not merged\n"

@@ -26,7 +26,9 @@ from .options import (
     Quiet,
     Scale,
     Threads,
+    output,
 )
+from .show import show, show_exactly
 from .summary import merge_summary
 
 EXAMPLES = """\
@@ -50,6 +52,7 @@ def merge(
             "--out",
             "-o",
             metavar="OUT",
+            parser=output,
             show_default=False,
             help="A .safetensors file, or a folder: then with BASE's sharding, config and tokenizer files.",
             rich_help_panel=OUTPUT,
@@ -64,12 +67,15 @@ def merge(
     overwrite: Overwrite = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Continue a merge that was interrupted.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--resume", metavar="", help="Continue a merge that was interrupted.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     verify: Annotated[
         bool,
         typer.Option(
             "--verify",
+            metavar="",
             help="Compute everything again and compare it with what was written, before OUT appears.",
             rich_help_panel=OUTPUT,
         ),
@@ -77,7 +83,10 @@ def merge(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Check everything, print the plan, write nothing.", rich_help_panel=OUTPUT
+            "--dry-run",
+            metavar="",
+            help="Check everything, print the plan, write nothing.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     as_json: AsJson = False,
@@ -114,15 +123,18 @@ def merge(
         from .dry_run import describe
 
         plan = api.plan_merge(base, finetuned, out=out, **same)
-        print(json.dumps(plan.to_dict(), indent=2) if as_json else describe(plan))
+        if as_json:
+            show_exactly(json.dumps(plan.to_dict(), indent=2))
+        else:
+            show(describe(plan))
         raise_problems(plan.problems)
         return
 
     report = api.merge(base, finetuned, out=out, progress=not quiet, **same)
     if as_json:
-        print(report.to_json())
+        show_exactly(report.to_json(), written=out)
     elif not quiet:
-        print(merge_summary(report))
+        show(merge_summary(report), written=out)
     if report.non_finite and not as_json:
         print(
             f"negmerge: warning: {text.count(report.non_finite, 'element')} with an infinite or NaN sum of "

@@ -10,6 +10,23 @@ import typer
 CHOICE, RUNNING, OUTPUT = "What is merged", "How it runs", "Output"
 
 
+def path(value: str) -> Path:
+    """A path, which would be the current folder if it were empty."""
+    if not value:
+        raise typer.BadParameter("is empty; the current folder is '.'")
+    return Path(value)
+
+
+def output(value: str) -> Path:
+    """A path to write to: one that a rename can put a file or a folder to."""
+    out = path(value)
+    if out.exists() and not (out.is_file() or out.is_dir()):
+        raise typer.BadParameter(
+            f"{value} is neither a file nor a folder; give a name that ends in .safetensors"
+        )
+    return out
+
+
 def _dtype(value: str | None) -> str | None:
     if value is None:
         return None
@@ -26,6 +43,7 @@ Base = Annotated[
     Path,
     typer.Argument(
         metavar="BASE",
+        parser=path,
         show_default=False,
         help="Base checkpoint: a .safetensors file, a Hugging Face folder, or a .pt/.pth/.bin state dict.",
     ),
@@ -34,6 +52,7 @@ Finetuned = Annotated[
     list[Path],
     typer.Argument(
         metavar="FT",
+        parser=path,
         show_default=False,
         help="One or more checkpoints fine-tuned from BASE, in the same formats.",
     ),
@@ -55,14 +74,16 @@ Mode = Annotated[
     ),
 ]
 Scale = Annotated[
-    float, typer.Option(help="Scaling coefficient λ, any finite number.", rich_help_panel=CHOICE)
+    float,
+    typer.Option(metavar="NUMBER", help="Scaling coefficient λ, any finite number.", rich_help_panel=CHOICE),
 ]
 Include = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
         show_default=False,
-        help="Merge only tensors whose whole name matches; may be repeated. The rest is copied from BASE.",
+        help="Merge only tensors whose whole name matches; may be repeated. The rest is copied from BASE. "
+        "Default: all but BatchNorm running statistics; '*' is all.",
         rich_help_panel=CHOICE,
     ),
 ]
@@ -70,8 +91,8 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
-        show_default="BatchNorm running statistics",
-        help="Copy tensors whose whole name matches from BASE; may be repeated. '' excludes nothing.",
+        show_default=False,
+        help="Copy tensors whose whole name matches from BASE; may be repeated.",
         rich_help_panel=CHOICE,
     ),
 ]
@@ -80,31 +101,36 @@ OutDtype = Annotated[
     typer.Option(
         metavar="DTYPE",
         callback=_dtype,
-        show_default="as in BASE",
-        help="Dtype of the merged tensors: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2.",
+        show_default=False,
+        help="Dtype of the merged tensors: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2. "
+        "Default: as in BASE.",
         rich_help_panel=OUTPUT,
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option("--overwrite", metavar="", help="Replace an existing output.", rich_help_panel=OUTPUT),
 ]
 AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
+        metavar="",
         help="One JSON document on stdout and nothing else; an error is one on stderr.",
         rich_help_panel=OUTPUT,
     ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option("--quiet", "-q", metavar="", help="No progress bar and no summary.", rich_help_panel=OUTPUT),
 ]
 MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        show_default="512MiB",
-        help="Bound on the memory that the merge allocates: bytes, or a size such as 256MiB or 2GB.",
+        show_default=False,
+        help="Bound on the memory that the merge allocates: bytes, or a size such as 256MiB or 2GB. "
+        "Default: 512MiB.",
         rich_help_panel=RUNNING,
     ),
 ]
@@ -112,12 +138,18 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
-        show_default="all usable cores",
-        help="Threads that compute. The result does not depend on it.",
+        metavar="N",
+        show_default=False,
+        help="Threads that compute; the result does not depend on it. Default: all usable cores.",
         rich_help_panel=RUNNING,
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="DEVICE", show_default="cpu", help="Device that merges.", rich_help_panel=RUNNING),
+    typer.Option(
+        metavar="DEVICE",
+        show_default=False,
+        help="Device that merges. Default: cpu.",
+        rich_help_panel=RUNNING,
+    ),
 ]

@@ -24,17 +24,22 @@ from .options import (
     Quiet,
     Scale,
     Threads,
+    output,
+    path,
 )
+from .show import show, show_exactly
 from .summary import merge_summary, patch_summary
 
-EXAMPLES = """\
-[bold]Examples[/bold]
-  negmerge patch make base/ ft1/ ft2/ -o forget.patch
-  negmerge patch info forget.patch
-  negmerge patch apply base/ forget.patch -o merged/ --scale 0.8"""
+_MAKE = "negmerge patch make base/ ft1/ ft2/ -o forget.patch"
+_INFO = "negmerge patch info forget.patch"
+_APPLY = "negmerge patch apply base/ forget.patch -o merged/ --scale 0.8"
+EXAMPLES = "\n  ".join(["[bold]Examples[/bold]", _MAKE, _INFO, _APPLY])
 
 PatchFile = Annotated[
-    Path, typer.Argument(metavar="PATCH", show_default=False, help="A patch that negmerge patch make wrote.")
+    Path,
+    typer.Argument(
+        metavar="PATCH", parser=path, show_default=False, help="A patch that negmerge patch make wrote."
+    ),
 ]
 
 
@@ -47,6 +52,7 @@ def make(
             "--out",
             "-o",
             metavar="PATCH",
+            parser=output,
             show_default=False,
             help="Patch file to write.",
             rich_help_panel=OUTPUT,
@@ -81,9 +87,9 @@ def make(
     )
     description = patch.describe()
     if as_json:
-        print(json.dumps(description, indent=2))
+        show_exactly(json.dumps(description, indent=2), written=out)
     elif not quiet:
-        print(f"written {out}\n{patch_summary(description)}")
+        show(f"written {out}\n{patch_summary(description)}", written=out)
 
 
 def apply(
@@ -95,6 +101,7 @@ def apply(
             "--out",
             "-o",
             metavar="OUT",
+            parser=output,
             show_default=False,
             help="A .safetensors file, or a folder.",
             rich_help_panel=OUTPUT,
@@ -132,9 +139,9 @@ def apply(
         overwrite=overwrite,
     )
     if as_json:
-        print(report.to_json())
+        show_exactly(report.to_json(), written=out)
     elif not quiet:
-        print(merge_summary(report))
+        show(merge_summary(report), written=out)
 
 
 def info(patch: PatchFile, as_json: AsJson = False) -> None:
@@ -142,7 +149,10 @@ def info(patch: PatchFile, as_json: AsJson = False) -> None:
     from negmerge_ext import Patch
 
     description = Patch.load(patch).describe()
-    print(json.dumps(description, indent=2) if as_json else patch_summary(description))
+    if as_json:
+        show_exactly(json.dumps(description, indent=2))
+    else:
+        show(patch_summary(description))
 
 
 app = typer.Typer(
@@ -150,5 +160,5 @@ app = typer.Typer(
     epilog=EXAMPLES,
     no_args_is_help=True,
 )
-for _command in (make, apply, info):
-    add_command(app, _command, epilog=EXAMPLES)
+for _command, _example in ((make, _MAKE), (apply, _APPLY), (info, _INFO)):
+    add_command(app, _command, epilog=f"[bold]Example[/bold]\n  {_example}")

@@ -16,6 +16,8 @@ def merge_summary(report: MergeReport) -> str:
     done = "verified" if report.verified else "written"
     if report.resumed and not report.bytes_written and not report.verified:
         done = "complete already:"
+    elif report.resumed:
+        done = f"resumed, {done}"
     rate = f" ({text.size(report.bytes_read / report.seconds)}/s)" if report.seconds else ""
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and names as people read them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ def size(nbytes: float) -> str:
             return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
         nbytes /= 1024
     return f"{nbytes:.1f} TiB"
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters shown as escapes: names in files must not drive the terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else _escape(one) for one in text)
+
+
+def name(text: str, longest: int) -> str:
+    """A name on one line, printable, and shortened in the middle to ``longest`` characters."""
+    text = printable(text).replace("\n", _escape("\n"))
+    if len(text) <= longest:
+        return text
+    tail = longest // 2
+    return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def count(number: int, noun: str = "") -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson, Quiet
+from .options import OUTPUT, AsJson, Quiet, path
+from .show import collecting, show, show_exactly
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -17,9 +18,10 @@ EXAMPLES = """\
   negmerge unlearn recipe.yaml
   negmerge unlearn recipe.yaml --out runs/second --json
 
-The recipe of negmerge demo is left in runs/digits/recipe.yaml: copy it, change
-it, run it. Stages that are finished are not repeated; after a change, only those
-that it concerns."""
+The recipe of negmerge demo is left in runs/digits/recipe.yaml:
+copy it, give it another name, change it, run it.
+Stages that are finished are not repeated; with --overwrite after a change,
+only those that it concerns are."""
 
 Out = Annotated[
     Path | None,
@@ -27,8 +29,20 @@ Out = Annotated[
         "--out",
         "-o",
         metavar="FOLDER",
-        show_default="runs/NAME of the recipe",
-        help="Folder of the run: checkpoints, patches, results.json, results.png.",
+        parser=path,
+        show_default=False,
+        help="Folder of the run: checkpoints, patches, results.json, results.png. "
+        "Default: runs/NAME, the recipe's name.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        metavar="",
+        help="The folder may hold the run of another recipe: recompute what differs.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 
@@ -36,9 +50,12 @@ Out = Annotated[
 def unlearn(
     recipe: Annotated[
         Path,
-        typer.Argument(metavar="RECIPE", show_default=False, help="A YAML file that says what the run is."),
+        typer.Argument(
+            metavar="RECIPE", parser=path, show_default=False, help="A YAML file that says what the run is."
+        ),
     ],
     out: Out = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -50,10 +67,12 @@ def unlearn(
     """
     from ..recipe_file import read_recipe
 
-    run_recipe(*read_recipe(recipe), out=out, as_json=as_json, quiet=quiet)
+    run_recipe(*read_recipe(recipe), out=out, overwrite=overwrite, as_json=as_json, quiet=quiet)
 
 
-def run_recipe(recipe: Recipe, text: str, *, out: Path | None, as_json: bool, quiet: bool) -> None:
+def run_recipe(
+    recipe: Recipe, text: str, *, out: Path | None, overwrite: bool, as_json: bool, quiet: bool
+) -> None:
     """Run a recipe and print what it found."""
     import json
 
@@ -61,16 +80,16 @@ def run_recipe(recipe: Recipe, text: str, *, out: Path | None, as_json: bool, qu
     from ..pipeline import run
 
     folder = Path("runs") / recipe.name if out is None else out
-    results = run(recipe, text, folder, Reporter(quiet=quiet or as_json))
+    results = run(recipe, text, folder, Reporter(quiet=quiet or as_json), overwrite=overwrite)
     if as_json:
-        print(json.dumps(results.to_dict(), indent=2, allow_nan=False))
+        show_exactly(json.dumps(results.to_dict(), indent=2, allow_nan=False), written=folder)
     elif not quiet:
-        from rich.console import Console
+        from ..report.table import comparison, table
 
-        from ..report.table import table
-
-        console = Console(highlight=False)
+        console, collected = collecting(markup=True)
         if not console.is_terminal:
             console.width = 110
         console.print(table(results))
-        print(f"Written to {folder}: results.json, results.png, merged/*.safetensors")
+        console.print(f"\n{comparison(results)}", markup=False)
+        show_exactly(collected.getvalue(), written=folder)
+        show(f"Written to {folder}: results.json, results.png, merged/*.safetensors", written=folder)

@@ -30,7 +30,7 @@ def table(results: Results) -> Table:
         "Forget\ntest",
         "Retain\ntest",
         "Kept\n%",
-        "Evalu-\nations",
+        "Tries",
         "Seconds",
     )
     for heading in headings:
@@ -68,13 +68,43 @@ def _caption(results: Results) -> str:
         lines.append(f"Kept: elements in the merged vector, of the model's {elements:,}.")
     seconds = sum(member.seconds for member in results.pool)
     lines += [
-        f"Evaluations: passes over the validation split ({validation['forget']} forget and "
+        f"Tries: passes over the validation split ({validation['forget']} forget and "
         f"{validation['retain']} retain images; test: {test['forget']} and {test['retain']}).",
         f"Seconds: merging, search and final evaluation (base: training). All share the pool of "
         f"{len(results.pool)} fine-tuned checkpoints, which took {seconds:.1f} s.",
     ]
     lines += [_spread(row) for row in results.rows if len(row.candidates) > 1]
     return "\n".join(lines)
+
+
+def comparison(results: Results) -> str:
+    """In words, how the chosen models of the other methods compare with NegMerge's on the test split."""
+    searched = results.rows[1:]
+    if len(searched) < 2:
+        return ""
+    reference = next((row for row in searched if row.method == "negmerge"), searched[-1])
+    compared = "; ".join(_compared(row, reference) for row in searched if row is not reference)
+    forget, retain = (100 / max(results.images["test"][part], 1) for part in ("forget", "retain"))
+    return (
+        f"On test, {compared}. One image is {forget:.1f} points of forget, {retain:.1f} of retain accuracy."
+    )
+
+
+def _compared(row: Row, reference: Row) -> str:
+    forget, other = (round(100 * one.test.forget, 1) for one in (row, reference))
+    kept = round(100 * row.test.retain, 1) - round(100 * reference.test.retain, 1)
+    if forget == other:
+        forgets = f"forgets as much as {reference.title} ({forget:.1f} %)"
+    else:
+        forgets = (
+            f"forgets {_points(other - forget)} than {reference.title} ({forget:.1f} % against {other:.1f} %)"
+        )
+    keeps = "as much" if abs(kept) < 0.05 else _points(kept)
+    return f"{row.title} {forgets} and keeps {keeps}"
+
+
+def _points(difference: float) -> str:
+    return f"{abs(difference):.1f} points {'more' if difference > 0 else 'less'}"
 
 
 def _spread(row: Row) -> str:

@@ -34,6 +34,36 @@ def test_help_lists_the_exit_codes(invoke):
         assert f"\n {code}" in printed
 
 
+def test_usage_names_arguments_as_the_help_does(invoke):
+    assert "negmerge merge [OPTIONS] BASE FT..." in invoke("merge", "--help").stdout
+
+
+def test_help_of_each_patch_command_has_its_own_example(invoke):
+    for command in ("make", "apply", "info"):
+        lines = invoke("patch", command, "--help").stdout.split("Example")[1].strip().splitlines()
+        assert [line.split()[:3] for line in lines] == [["negmerge", "patch", command]]
+
+
+@pytest.mark.parametrize("arguments", [["merge", "", "ft", "-o", "o"], ["merge", "b", "", "-o", "o"]])
+def test_an_empty_input_is_not_the_current_folder(invoke, arguments):
+    done = invoke(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is empty" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["patch", "make", "b", "f"], ["patch", "apply", "b", "p"], ["demo"]])
+def test_an_empty_output_is_not_the_current_folder(invoke, command):
+    done = invoke(*command, "-o", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is empty" in done.stderr
+
+
+def test_a_device_is_no_output(invoke):
+    done = invoke("patch", "make", "b", "f", "-o", "/dev/null", "--overwrite")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "neither a file nor a folder" in done.stderr.replace("\n", " ")
+
+
 def test_version(invoke):
     assert invoke("--version").stdout == f"negmerge {negmerge_ext.__version__}\n"
 

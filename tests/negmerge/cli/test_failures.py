@@ -75,6 +75,7 @@ def test_error_as_json_has_every_problem(capsys):
         errors.raise_problems(problems)
     code, message = run(together.value, capsys, as_json=True)
     told = json.loads(message)["error"]
+    assert told["message"] == str(together.value)
     assert (code, told["exit_code"], told["type"]) == (3, 3, "PreflightError")
     assert [(one["type"], one["path"], one["tensor"]) for one in told["problems"]] == [
         ("MissingTensorError", "a", "w"),
@@ -93,6 +94,11 @@ def test_missing_module_names_the_extra(capsys):
     code, message = run(ModuleNotFoundError("No module named 'pydantic'", name="pydantic"), capsys)
     assert code == 2
     assert "negmerge_ext[pipeline]" in message
+
+
+def test_control_characters_are_shown_not_obeyed(capsys):
+    _, message = run(errors.MissingTensorError("is missing", tensor="w\x1b]0;title\x07\r"), capsys)
+    assert message == "negmerge: error: tensor 'w\\x1b]0;title\\x07\\r': is missing\n"
 
 
 def test_notes_of_an_interruption_are_told():

@@ -10,4 +10,4 @@ def test_info_as_json_is_what_the_library_says(invoke):
 def test_info_shows_the_active_instruction_set_and_the_version(invoke):
     printed = invoke("info").stdout
     assert f"active: {negmerge_ext.info()['instruction_sets']['active']}" in printed
-    assert negmerge_ext.__version__ in printed
+    assert f"negmerge_ext: {negmerge_ext.__version__}" in printed

@@ -78,11 +78,49 @@ def test_plot_is_an_image(invoke, pool, suffix):
     assert content.startswith(PNG) if suffix == "png" else b"</svg>" in content
 
 
-@pytest.mark.parametrize("name", ["figure.jpeg2000", "nowhere/figure.png"])
-def test_plot_that_cannot_be_written_is_refused_first(invoke, name):
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("figure.jpeg2000", 2, "figure.jpeg2000"),
+        ("nowhere/figure.png", 1, "nowhere: the folder does not exist"),
+        ("taken.png", 1, "taken.png: is a folder"),
+    ],
+)
+def test_plot_that_cannot_be_written_is_refused_first(invoke, folder, name, code, said):
+    Path("taken.png").mkdir()
     done = invoke("inspect", "missing", "missing", "--plot", name)
-    assert done.returncode == 2
-    assert Path(name).name in done.stderr.replace("\n", "")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr.replace("\n", "")
+
+
+def test_plot_that_fails_loses_nothing_else(invoke, pool):
+    Path("figure.png").symlink_to("/dev/full")
+    done = invoke("inspect", *pool, "--plot", "figure.png")
+    assert done.returncode == 1
+    assert "figure.png: the figure cannot be written: No space left" in done.stderr
+    assert [row[0] for row in rows(done.stdout)] == ["h.0", "h.1", "lm_head"]
+
+
+def test_names_cannot_drive_the_terminal(invoke, pool):
+    from safetensors.numpy import save_file
+
+    name = "evil\x1b[2J\n\r\x9b" + 300 * "a" + "$x_{1}$.weight"
+    for path in pool:
+        save_file({name: load_file(path)["h.0.weight"]}, path)
+    done = invoke("inspect", *pool, "--by", "tensor", "--plot", "figure.png")
+    assert (done.returncode, done.stderr) == (0, "figure: figure.png\n")
+    row = done.stdout.splitlines()[1]
+    assert row.startswith(r"evil\x1b[2J\n\r\x9ba")
+    assert "a…a" in row
+    assert "a$x_{1}$.weight" in row
+    assert all(one.isprintable() or one == "\n" for one in done.stdout)
+    assert name in [
+        tensor["name"] for tensor in json.loads(invoke("inspect", *pool, "--json").stdout)["tensors"]
+    ]
+
+    done = invoke("inspect", *pool, "--exclude", "*")
+    assert done.returncode == 3
+    assert all(one.isprintable() or one == "\n" for one in done.stderr)
 
 
 def test_bad_input_exits_3(invoke, pool):

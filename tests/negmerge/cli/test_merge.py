@@ -1,13 +1,16 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from negmerge.cli.summary import merge_summary
 from safetensors.numpy import load_file, save_file
 
 import negmerge_ext
@@ -61,7 +64,7 @@ def test_options_reach_the_merge(invoke, pool):
     assert "verified" in done.stdout
 
 
-def test_an_empty_exclude_pattern_excludes_nothing(invoke, folder):
+def test_running_statistics_are_merged_if_included(invoke, folder):
     for name, value in (("base", 1.0), ("ft", 2.0)):
         save_file(
             {"bn.running_mean": np.full(3, value, np.float32), "w": np.full(3, value, np.float32)},
@@ -69,7 +72,7 @@ def test_an_empty_exclude_pattern_excludes_nothing(invoke, folder):
         )
     arguments = ["merge", "base.safetensors", "ft.safetensors"]
     assert invoke(*arguments, "-o", "default.safetensors").returncode == 0
-    assert invoke(*arguments, "-o", "all.safetensors", "--exclude", "").returncode == 0
+    assert invoke(*arguments, "-o", "all.safetensors", "--include", "*").returncode == 0
     assert load_file("default.safetensors")["bn.running_mean"].tolist() == [1.0] * 3
     assert load_file("all.safetensors")["bn.running_mean"].tolist() == [0.0] * 3
 
@@ -246,6 +249,12 @@ def test_signals_end_it_cleanly_and_resume_finishes_it(negmerge, tmp_path, numbe
     assert same_tensors(out, negmerge_ext.merge(base, [finetuned] * 3))
 
 
+def test_summary_says_that_a_merge_was_resumed(pool):
+    report = negmerge_ext.merge(pool[0], pool[1:], out="out.safetensors")
+    assert merge_summary(report).startswith("written ")
+    assert merge_summary(replace(report, resumed=True)).startswith("resumed, written ")
+
+
 def test_resuming_a_merge_killed_after_publishing_says_so(invoke, pool, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(WorkFolder, "remove", lambda self, *, published: self.unlock())
@@ -256,6 +265,31 @@ def test_resuming_a_merge_killed_after_publishing_says_so(invoke, pool, monkeypa
     assert f"complete already: {Path('out.safetensors').resolve()}" in done.stdout
     assert Path("out.safetensors").read_bytes() == written
     assert not Path(".out.safetensors.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["", "/dev/null", "out.pt"])
+def test_places_where_no_model_can_be_written_are_wrong_use(invoke, pool, name):
+    done = invoke("merge", *pool, "-o", name, "--overwrite")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_report_that_cannot_be_printed_says_that_the_output_is_complete(pool):
+    command = [sys.executable, "-m", "negmerge", "merge", *pool, "-o", "out.safetensors"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "could not be printed: No space left on device; out.safetensors is complete\n"
+    )
+    assert same_tensors("out.safetensors", in_memory(pool))
+
+
+def test_errors_name_the_options_of_the_command_line(invoke, pool):
+    invoke("merge", *pool, "-o", "out.safetensors")
+    assert "--overwrite" in invoke("merge", *pool, "-o", "out.safetensors").stderr
+    done = invoke("merge", *pool, "-o", "new.safetensors", "--max-memory", "1KiB")
+    assert done.returncode == 3
+    assert re.search(r"\(--max-memory\) \d+MiB or more", done.stderr)
 
 
 def test_what_is_complete_is_not_resumed(invoke, folder, pool):

@@ -1,4 +1,7 @@
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +65,26 @@ def test_existing_patch_is_kept(invoke, pool, patch):
     assert Path(patch).read_bytes() == before
     assert invoke("patch", "make", *pool, "-o", patch, "--overwrite").returncode == 0
     assert Path(patch).read_bytes() != before
+
+
+@pytest.mark.parametrize("extra", [[], ["--json"]])
+def test_a_report_that_cannot_be_printed_says_that_the_patch_is_complete(negmerge, pool, extra):
+    command = [sys.executable, "-m", "negmerge", "patch", "make", *pool, "-o", "a.patch", *extra]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "report could not be printed: No space left on device; a.patch is complete" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert Patch.load("a.patch").tensors
+
+
+def test_closed_stdout_is_one_message(pool):
+    command = shlex.join([sys.executable, "-m", "negmerge", "inspect", *pool])
+    done = subprocess.run(f"{command} >&-", shell=True, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "negmerge: error: the report could not be printed: Bad file descriptor\n",
+    )
 
 
 def test_file_that_is_no_patch_exits_3(invoke, pool):

@@ -22,6 +22,16 @@ def test_count_has_its_noun_in_the_right_number(number, expected):
     assert text.count(number, "model") == expected
 
 
+def test_printable_shows_what_is_not_and_keeps_lines():
+    assert text.printable("a\x1b[0m\tλ\n\udc80") == "a\\x1b[0m\\tλ\n\\udc80"
+
+
+def test_long_names_are_shortened_in_the_middle():
+    assert text.name("layers.0.weight", 15) == "layers.0.weight"
+    assert text.name("layers.0.weights", 15) == "layers.…weights"
+    assert text.name("a\nb", 15) == r"a\nb"
+
+
 @pytest.mark.parametrize(
     ("duration", "expected"), [(0.1234, "0.12 s"), (12.34, "12.3 s"), (187.4, "3 min 07 s")]
 )

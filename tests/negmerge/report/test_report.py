@@ -10,7 +10,7 @@ import pytest
 from negmerge.evaluate import Scores
 from negmerge.recipe import Recipe
 from negmerge.report.plot import draw
-from negmerge.report.table import table
+from negmerge.report.table import comparison, table
 from negmerge.results import Member, Results, Row
 from negmerge.search import Point
 from rich.console import Console
@@ -87,6 +87,22 @@ def test_table_names_denominators_costs_and_the_spread_of_candidates(results):
     ):
         assert said in text
     assert "limit" not in text
+
+
+def test_comparison_says_in_words_what_the_table_says_of_the_test_split(results):
+    assert comparison(results) == (
+        "On test, Best task vector forgets as much as NegMerge (37.5 %) and keeps as much. "
+        "One image is 12.5 points of forget, 2.4 of retain accuracy."
+    )
+    base, single, ours = results.rows
+    better = replace(single, test=Scores(0.25, 0.9783))
+    worse = replace(single, title="Uniform mean", test=Scores(0.5, 0.9))
+    assert comparison(replace(results, rows=(base, better, worse, ours))).startswith(
+        "On test, Best task vector forgets 12.5 points more than NegMerge (25.0 % against 37.5 %) and keeps "
+        "2.7 points more; Uniform mean forgets 12.5 points less than NegMerge (50.0 % against 37.5 %) and "
+        "keeps 5.1 points less."
+    )
+    assert comparison(replace(results, rows=(base, ours))) == ""
 
 
 def test_table_marks_a_search_that_ended_at_its_limit(results):

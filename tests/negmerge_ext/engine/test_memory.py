@@ -166,7 +166,7 @@ def test_integers_and_excluded_tensors_come_from_the_base() -> None:
     assert merged["names"].tolist() == [b"abc", b"d"]
     assert not np.shares_memory(merged["mask"], base["mask"])
     assert merged["steps"].data_ptr() != base["steps"].data_ptr()
-    everything = merge({"bn.running_mean": torch.zeros(2)}, [{"bn.running_mean": torch.ones(2)}], exclude=())
+    everything = merge({"bn.running_mean": torch.zeros(2)}, [{"bn.running_mean": torch.ones(2)}], include="*")
     assert everything["bn.running_mean"].tolist() == [-1, -1]
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import ctypes
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from state_dicts import LAYOUTS, laid_out
 
-from negmerge_ext import merge
+from negmerge_ext import Accumulator, merge
 from negmerge_ext.errors import (
     DeviceError,
     InputError,
     NegmergeError,
     PreflightError,
+    ShapeMismatchError,
     UnsupportedTensorError,
 )
 from negmerge_ext.in_memory.state_dict import StateDictSource
@@ -136,8 +139,9 @@ def test_other_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_tensor, "is_torch", lambda value: value is elsewhere)
     monkeypatch.setattr(plain_tensor, "_without_subclass", lambda value: value)
     state = {"a": np.ones(3, np.float32), "b": elsewhere, "c": elsewhere}
+    good = dict.fromkeys("abc", np.ones(3, np.float32))
     with pytest.raises(DeviceError, match=r"is on cuda:1, .*1 more.*\.cpu\(\)") as caught:
-        StateDictSource(state, "finetuned[2]")
+        merge(good, [good, good, state])
     assert (caught.value.path, caught.value.tensor) == ("finetuned[2]", "b")
 
 
@@ -162,6 +166,70 @@ def test_problems_of_all_checkpoints_are_raised_together() -> None:
     assert "finetuned[2]: tensor 'a': has shape [3]" in text
     assert "finetuned[2]: tensor 'c'" in text
     assert len(caught.value.problems) == 4
+
+
+def test_one_bad_value_hides_no_other_problem_of_its_model() -> None:
+    base = {"w": torch.ones(2, 3), "b": torch.ones(3)}
+    with pytest.raises(PreflightError) as caught:
+        merge(base, [{"w": torch.ones(3, 2), "b": 3}])
+    found = {(type(problem), problem.tensor) for problem in caught.value.problems}
+    assert found == {(ShapeMismatchError, "w"), (UnsupportedTensorError, "b")}
+
+
+def test_bad_values_are_found_when_the_base_cannot_be_opened() -> None:
+    with pytest.raises(PreflightError, match=r"finetuned\[0\]: tensor 'b': is a int"):
+        merge("absent.pt", [{"b": 3}])
+
+
+@pytest.mark.parametrize("choice", [{"exclude": "epoch"}, {"include": "w"}])
+def test_what_is_no_tensor_is_carried_over_if_it_is_left_out(choice: dict[str, str], tmp_path: Path) -> None:
+    epoch = object()
+    base = {"epoch": epoch, "w": torch.ones(2)}
+    pool = [{"w": torch.full((2,), 2.0), "epoch": 9}, {"w": torch.full((2,), 2.0)}]
+    merged = merge(base, pool, **choice)
+    assert list(merged) == ["epoch", "w"]
+    assert merged["epoch"] is epoch
+    assert merged["w"].tolist() == [0, 0]
+
+    accumulator = Accumulator(base, **choice)
+    accumulator.add(pool[0])
+    assert accumulator.finish()["epoch"] is epoch
+
+    merge(base, pool, out=tmp_path / "out.safetensors", **choice)
+    assert set(load_file(tmp_path / "out.safetensors")) == {"w"}
+
+    for write in (lambda: merge(base, pool, out=base, **choice), lambda: accumulator.finish(out=base)):
+        base["w"].fill_(1)
+        assert write() is base
+        assert base["epoch"] is epoch
+        assert base["w"].tolist() == [0, 0]
+
+
+def test_a_module_with_extra_state() -> None:
+    class Versioned(torch.nn.Linear):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"version": 3}
+
+        def set_extra_state(self, state: dict[str, int]) -> None:
+            self.loaded = state
+
+    model = Versioned(2, 2)
+    with pytest.raises(UnsupportedTensorError, match=r"'_extra_state': is a dict.*Exclude it"):
+        merge(model, [model])
+    model.load_state_dict(merge(model, [model], exclude="*_extra_state"))
+    assert model.loaded == {"version": 3}
+
+
+def test_a_tensor_of_the_base_that_cannot_be_read_cannot_be_copied_either() -> None:
+    base, finetuned = {"w": torch.ones(2), "m": torch.ones(2, device="meta")}, {"w": torch.ones(2), "m": 3}
+    with pytest.raises(UnsupportedTensorError, match="'m': is a meta tensor"):
+        merge(base, [finetuned], exclude="m")
+
+
+def test_an_output_has_tensors_where_the_base_has_them() -> None:
+    base = {"w": torch.ones(2), "head": torch.ones(2)}
+    with pytest.raises(UnsupportedTensorError, match="out: tensor 'head': is a int"):
+        merge(base, [base], exclude="head", out={"w": torch.ones(2), "head": 3})
 
 
 @pytest.mark.parametrize("state", [None, 3, [torch.ones(2)], torch.ones(2), object()])
