@@ -9,7 +9,7 @@
 
 namespace negmerge {
 
-// The numbers are part of the interface: negmerge_ext/methods.py and negmerge_ext/plan.py list the same.
+// The numbers are part of the interface: negmerge_ext/methods.py and negmerge_ext/options.py list the same.
 enum class Method : uint8_t { negmerge = 0, uniform = 1 };
 enum class Mode : uint8_t { negate = 0, add = 1, vector = 2 };
 constexpr int kMethods = 2, kModes = 3;

@@ -21,11 +21,12 @@ from .in_memory.state_dict import MemoryRows
 from .in_memory.targets import Target, given_target, new_target
 from .in_memory.ties import check_ties
 from .inputs import PATH_TYPES, ModelSource, open_model, parse_threads
+from .options import Options
 from .patch import Patch
 from .patches.builder import MemoryBuilder
 from .patches.description import describe
 from .patches.fingerprint import fingerprints
-from .plan import Options, Plan, PlannedTensor, make_plan
+from .plan import Plan, PlannedTensor, make_plan
 from .stats import MergeReport, TensorStats, tensor_stats
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from .inputs import (
     parse_settings,
     plan_models,
 )
-from .plan import Options
+from .options import Options
 from .stats import MergeReport
 
 if TYPE_CHECKING:

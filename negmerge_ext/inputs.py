@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .checkpoint import Checkpoint, open_checkpoint
+from .compatibility import unfit_problems
 from .engine.stream import Settings
 from .errors import (
     DeviceError,
@@ -19,7 +20,8 @@ from .errors import (
     together,
 )
 from .in_memory.state_dict import StateDictSource, is_module
-from .plan import Options, Plan, make_plan, unfit_problems
+from .options import Options
+from .plan import Plan, make_plan
 from .progress import Progress
 from .sizes import parse_bytes
 

@@ -13,12 +13,12 @@ from .engine.patch_applying import apply_to_path
 from .engine.patch_making import make_file, make_in_memory
 from .errors import OptionError
 from .inputs import as_pool, labels_of, parse_settings, parse_threads, plan_models
+from .options import Options
 from .patches.description import Description, PatchedTensor
 from .patches.in_place import InPlacePatch
 from .patches.reader import read_patch_file
 from .patches.sections import Sections, in_memory, segments
 from .patches.writer import write_patch_file
-from .plan import Options
 
 if TYPE_CHECKING:
     from .inputs import Model, PathName, StateDict

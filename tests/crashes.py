@@ -15,7 +15,8 @@ from typing import Any
 
 from negmerge_ext.checkpoint import open_checkpoint, writer
 from negmerge_ext.engine import budget, stream
-from negmerge_ext.plan import Options, make_plan
+from negmerge_ext.options import Options
+from negmerge_ext.plan import make_plan
 from negmerge_ext.stats import MergeReport
 
 #: Everything in Python by which a merge changes the disk.

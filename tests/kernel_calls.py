@@ -13,7 +13,7 @@ from strategies import Case
 
 from negmerge_ext import dtypes, native
 from negmerge_ext.methods import get as get_method
-from negmerge_ext.plan import MODES
+from negmerge_ext.options import MODES
 from negmerge_ext.stats import NATIVE_STATS
 
 

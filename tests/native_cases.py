@@ -15,7 +15,7 @@ from strategies import METHODS, MODES, Case
 from values import KINDS, fill
 
 from negmerge_ext.methods import get as get_method
-from negmerge_ext.plan import MODES as MODE_CODES
+from negmerge_ext.options import MODES as MODE_CODES
 from negmerge_ext.stats import NATIVE_STATS
 
 

@@ -18,7 +18,8 @@ from values import agreeing
 from negmerge_ext import dtypes
 from negmerge_ext.checkpoint import open_checkpoint
 from negmerge_ext.engine import stream
-from negmerge_ext.plan import Options, make_plan
+from negmerge_ext.options import Options
+from negmerge_ext.plan import make_plan
 from negmerge_ext.stats import MergeReport
 
 Tensors = dict[str, np.ndarray]

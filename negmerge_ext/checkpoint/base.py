@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..plan import TensorInfo
+from ..source import TensorInfo, Unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,11 @@ class Checkpoint:
     @property
     def label(self) -> str:
         return str(self.path)
+
+    @property
+    def unfit(self) -> Mapping[str, Unfit]:
+        """Nothing: a reader refuses what cannot be read."""
+        return {}
 
     def rows(self, names: Sequence[str]) -> FileRows:
         """Locations of ``names``, in that order."""

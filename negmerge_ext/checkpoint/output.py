@@ -12,7 +12,8 @@ import numpy as np
 
 from .. import dtypes
 from ..errors import OptionError, OutputError
-from ..plan import PlannedTensor, Source
+from ..plan import PlannedTensor
+from ..source import Source
 from .base import Checkpoint
 from .companions import CONFIG, config_with_dtype
 from .links import followed

@@ -13,7 +13,8 @@ import numpy as np
 from ..checkpoint.journal import Position
 from ..checkpoint.preflight import available_bytes
 from ..errors import MemoryBudgetError, NegmergeError
-from ..plan import Plan, Source
+from ..plan import Plan
+from ..source import Source
 from .budget import fit
 from .chunks import cut
 from .needs import find_needs

@@ -17,7 +17,8 @@ from ..errors import MemoryBudgetError
 from ..in_memory.plain_tensor import raw_view
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
-from ..plan import MODES, Plan
+from ..options import MODES
+from ..plan import Plan
 from ..stats import NATIVE_STATS
 
 #: Memory that packed copies take where the user set no limit.

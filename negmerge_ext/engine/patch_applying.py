@@ -20,10 +20,11 @@ from ..checkpoint.preflight import output_problems
 from ..checkpoint.provenance import DIGEST, PREFIX, input_identities, provenance
 from ..checkpoint.writer import Writer
 from ..errors import PatchMismatchError, raise_problems
+from ..options import MODES, Options
 from ..patches.description import Description
 from ..patches.fingerprint import memory
 from ..patches.sections import SEGMENT, Sections, count_kept
-from ..plan import MODES, Options, Plan, PlannedTensor
+from ..plan import Plan, PlannedTensor
 from ..progress import reporting
 from ..stats import NATIVE_STATS, MergeReport
 from .pipeline import Settings, run

@@ -15,7 +15,8 @@ import numpy as np
 from .. import dtypes, native
 from ..checkpoint.files import FileReader
 from ..checkpoint.journal import Position, ResumePoint
-from ..plan import MODES, Plan
+from ..options import MODES
+from ..plan import Plan
 from ..progress import Progress
 from ..stats import NATIVE_STATS
 from .budget import FRAMES, SLOTS, Shape, fit

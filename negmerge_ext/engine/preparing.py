@@ -11,7 +11,9 @@ from ..checkpoint.output import Output, plan_output
 from ..checkpoint.preflight import folder_problems, output_problems
 from ..checkpoint.provenance import identity, input_identities, provenance
 from ..errors import MemoryBudgetError, NegmergeError, OptionError, each_problem, raise_problems
-from ..plan import Options, Plan, Source, output_tensors
+from ..options import Options
+from ..plan import Plan, output_tensors
+from ..source import Source
 from .budget import fit
 from .needs import find_needs
 from .pipeline import Settings

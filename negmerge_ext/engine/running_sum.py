@@ -9,9 +9,10 @@ import numpy as np
 from .. import native
 from ..dtypes import BITS, CODES, to_numpy
 from ..in_memory.state_dict import MemoryRows
+from ..options import MODES
 from ..patches.builder import PatchTarget
 from ..patches.sections import SEGMENT
-from ..plan import MODES, Plan
+from ..plan import Plan
 from ..stats import NATIVE_STATS
 
 #: Elements whose sign bits are one word.

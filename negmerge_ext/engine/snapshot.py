@@ -12,7 +12,9 @@ from ..dtypes import nbytes
 from ..in_memory.plain_tensor import raw_view
 from ..in_memory.state_dict import MemoryRows, StateDictSource
 from ..in_memory.targets import new_target
-from ..plan import Options, Plan, PlannedTensor, TensorInfo
+from ..options import Options
+from ..plan import Plan, PlannedTensor
+from ..source import TensorInfo
 from .pipeline import Settings, run
 from .sinks import InMemory
 

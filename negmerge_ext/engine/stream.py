@@ -15,8 +15,9 @@ from ..checkpoint.journal import Position
 from ..checkpoint.output import Output
 from ..checkpoint.writer import Writer
 from ..errors import raise_problems
-from ..plan import Plan, Source
+from ..plan import Plan
 from ..progress import Progress, in_two_passes, reporting
+from ..source import Source
 from ..stats import NATIVE_STATS, MergeReport, tensor_stats
 from .pipeline import Result, Settings, run
 from .placing import Rows

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import dtypes
 from ..errors import DeviceError, InputError, UnsupportedTensorError
-from ..plan import TensorInfo, Unfit
+from ..source import TensorInfo, Unfit
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..plan import TensorInfo, Unfit
+from ..source import TensorInfo, Unfit
 from .plain_tensor import NotPlainError, Value, everyday_info, locate, raw_view
 
 if TYPE_CHECKING:

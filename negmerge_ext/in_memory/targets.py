@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes
+from ..compatibility import unfit_problems
 from ..errors import (
     DtypeError,
     InputError,
@@ -21,7 +22,7 @@ from ..errors import (
     UnsupportedTensorError,
     raise_problems,
 )
-from ..plan import Plan, PlannedTensor, unfit_problems
+from ..plan import Plan, PlannedTensor
 from .overlap import overlaps_itself, overlaps_with_inputs, overlaps_within, tied_tensors
 from .plain_tensor import Value, raw_view
 from .state_dict import MemoryRows, StateDictSource

@@ -9,7 +9,8 @@ from typing import Any
 from .. import dtypes
 from ..checkpoint.provenance import InputIdentity
 from ..errors import PatchMismatchError
-from ..plan import Plan, TensorInfo
+from ..plan import Plan
+from ..source import TensorInfo
 from ..stats import TensorStats
 
 #: Elements whose keep bits are handled together: tensors are cut at multiples of it.

@@ -15,7 +15,7 @@ from .. import native
 from ..dtypes import BITS, CODES
 from ..errors import PatchMismatchError, TiedTensorError, raise_problems
 from ..in_memory.plain_tensor import mark_written
-from ..plan import MODES
+from ..options import MODES
 from .description import Description
 from .fingerprint import fingerprint
 from .model import PatchableModel, Place

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ..compatibility import unfit_problems
 from ..errors import InputError, NegmergeError, UnsupportedTensorError, raise_problems
 from ..in_memory.overlap import overlaps_itself, overlaps_within, tied_tensors
 from ..in_memory.plain_tensor import Value, is_torch, raw_view
 from ..in_memory.state_dict import MemoryRows, StateDictSource, as_mapping
-from ..plan import unfit_problems
 from .description import Description
 
 if TYPE_CHECKING:

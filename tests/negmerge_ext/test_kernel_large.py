@@ -13,7 +13,7 @@ from values import fill
 
 from negmerge_ext import native
 from negmerge_ext.methods import get as get_method
-from negmerge_ext.plan import MODES
+from negmerge_ext.options import MODES
 from negmerge_ext.stats import NATIVE_STATS
 
 NUMEL = 2**31 + 3 * native.BLOCK + 5

@@ -14,7 +14,7 @@ from strategies import offsets, sizes
 from values import fill
 
 from negmerge_ext import native
-from negmerge_ext.plan import MODES
+from negmerge_ext.options import MODES
 
 
 def random_keep(seed: int, size: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +21,9 @@ from negmerge_ext.errors import (
     ShapeMismatchError,
     UnexpectedTensorError,
 )
-from negmerge_ext.plan import RUNNING_STATISTICS, Options, TensorInfo, make_plan
+from negmerge_ext.options import RUNNING_STATISTICS, Options
+from negmerge_ext.plan import make_plan
+from negmerge_ext.source import TensorInfo, Unfit
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Metadata:
 
     label: str
     tensors: Mapping[str, TensorInfo]
+    unfit: Mapping[str, Unfit] = field(default_factory=dict)
 
     def rows(self, names: Sequence[str]) -> tuple[str, ...]:
         return (self.label, *names)

@@ -20,7 +20,8 @@ from negmerge_ext.engine.needs import find_needs
 from negmerge_ext.engine.sinks import Wants
 from negmerge_ext.errors import MemoryBudgetError
 from negmerge_ext.native import BLOCK
-from negmerge_ext.plan import Options, Plan, PlannedTensor
+from negmerge_ext.options import Options
+from negmerge_ext.plan import Plan, PlannedTensor
 
 _FILE = SourceFile(Path("file"), 1 << 50, 0, 0, 0)
 _WANTS = [Wants(), Wants(output=True, copies=True), Wants(output=True, keep_bits=True)]

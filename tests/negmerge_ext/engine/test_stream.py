@@ -33,7 +33,8 @@ from negmerge_ext.checkpoint import open_checkpoint
 from negmerge_ext.engine import stream
 from negmerge_ext.errors import MemoryBudgetError
 from negmerge_ext.in_memory.state_dict import StateDictSource
-from negmerge_ext.plan import Options, make_plan
+from negmerge_ext.options import Options
+from negmerge_ext.plan import make_plan
 from negmerge_ext.stats import MergeReport
 
 
@@ -217,7 +218,8 @@ import resource, sys
 from pathlib import Path
 from negmerge_ext.checkpoint import open_checkpoint
 from negmerge_ext.engine import stream
-from negmerge_ext.plan import Options, make_plan
+from negmerge_ext.options import Options
+from negmerge_ext.plan import make_plan
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 folder = Path(sys.argv[1])
 models = [folder / f"finetuned-{k}.safetensors" for k in range(300)]

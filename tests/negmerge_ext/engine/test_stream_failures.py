@@ -403,7 +403,8 @@ except OutputError as problem:
     def test_resuming_needs_files(self, tmp_path: Path) -> None:
         from negmerge_ext.engine import stream
         from negmerge_ext.in_memory.state_dict import StateDictSource
-        from negmerge_ext.plan import Options, make_plan
+        from negmerge_ext.options import Options
+        from negmerge_ext.plan import make_plan
 
         pool = make_pool(1)
         base = StateDictSource(pool.base, "base")

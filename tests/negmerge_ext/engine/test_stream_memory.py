@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 import negmerge_ext.engine.stream as stream
 from negmerge_ext.checkpoint import open_checkpoint
-from negmerge_ext.plan import Options, make_plan
+from negmerge_ext.options import Options
+from negmerge_ext.plan import make_plan
 
 def peak():
     # Unlike ru_maxrss, this starts anew when a process begins a program.

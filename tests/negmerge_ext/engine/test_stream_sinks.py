@@ -16,7 +16,8 @@ from negmerge_ext.checkpoint.base import FileRows
 from negmerge_ext.checkpoint.journal import Position
 from negmerge_ext.engine.pipeline import Settings, run
 from negmerge_ext.engine.sinks import Delivery, Wants
-from negmerge_ext.plan import Options, Plan, make_plan
+from negmerge_ext.options import Options
+from negmerge_ext.plan import Plan, make_plan
 
 pytestmark = pytest.mark.usefixtures("buffers_only")
 

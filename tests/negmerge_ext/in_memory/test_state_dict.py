@@ -25,7 +25,7 @@ from negmerge_ext.errors import (
     UnsupportedTensorError,
 )
 from negmerge_ext.in_memory.state_dict import StateDictSource
-from negmerge_ext.plan import TensorInfo
+from negmerge_ext.source import TensorInfo
 
 
 def test_metadata_and_addresses() -> None:
