@@ -11,8 +11,13 @@ import torch
 
 from .errors import DeviceError, PoolError, ShapeMismatchError
 
+# Written out: torch 2.6 cannot infer it from list[torch.Tensor].
+_SCHEMA = (
+    '(Tensor base, Tensor[] finetuned, float scale=1.0, str mode="negate", str method="negmerge") -> Tensor'
+)
 
-@torch.library.custom_op("negmerge::merge", mutates_args=(), device_types="cpu")
+
+@torch.library.custom_op("negmerge::merge", mutates_args=(), device_types="cpu", schema=_SCHEMA)
 def merge(
     base: torch.Tensor,
     finetuned: list[torch.Tensor],
