@@ -109,8 +109,3 @@ def parse(value: object) -> str:
 def nbytes(name: str, numel: int) -> int:
     """Bytes that ``numel`` packed elements of dtype ``name`` take."""
     return (numel * BITS[name] + 7) // 8
-
-
-def compute_dtype(names: object) -> str:
-    """The compute type C: fp64 if any input is fp64, else fp32."""
-    return "F64" if "F64" in names else "F32"  # type: ignore[operator]

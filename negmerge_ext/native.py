@@ -78,11 +78,6 @@ def merge(
     )
 
 
-def compress(numel: int, compute: int, dense: int, keep: int, values: int) -> int:
-    """Pack the C elements of ``dense`` whose keep bit is set into ``values``; return their number."""
-    return _core.gather(numel, 8 if compute == 0 else 4, dense, keep, values)
-
-
 def apply_patch(
     *,
     mode: int,

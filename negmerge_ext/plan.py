@@ -86,13 +86,12 @@ def make_plan(
     # An entry that is no tensor can be left out; a tensor that cannot be read cannot be copied either.
     unfit = {name: why for name, why in base.unfit.items() if why.tensor or options.selects(name)}
     problems += unfit_problems(base.label, unfit)
-    merged_names: list[str] = []
-    for name, info in base.tensors.items():
-        if info.dtype in dtypes.NOT_FLOATING or not options.selects(name):
-            continue
-        if info.dtype not in dtypes.CODES:
-            problems.append(unsupported(base.label, name, info.dtype))
-        merged_names.append(name)
+    merged_names = _names_to_merge(base, options)
+    problems += [
+        unsupported(base.label, name, base.tensors[name].dtype)
+        for name in merged_names
+        if base.tensors[name].dtype not in dtypes.CODES
+    ]
     if not merged_names and not problems:
         problems.append(
             NothingToMergeError(
@@ -134,14 +133,18 @@ def make_plan(
 
 def output_tensors(base: Source[object], options: Options) -> list[PlannedTensor]:
     """The tensors of the output as the base alone lets them be known: models may raise ``compute`` to F64."""
-    merged = {
-        name
-        for name, info in base.tensors.items()
-        if info.dtype not in dtypes.NOT_FLOATING and options.selects(name)
-    }
+    merged = set(_names_to_merge(base, options))
     return [
         _planned(name, info, "F32" if name in merged else None, options)
         for name, info in base.tensors.items()
+    ]
+
+
+def _names_to_merge(base: Source[object], options: Options) -> list[str]:
+    return [
+        name
+        for name, info in base.tensors.items()
+        if info.dtype not in dtypes.NOT_FLOATING and options.selects(name)
     ]
 
 

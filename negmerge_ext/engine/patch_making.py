@@ -102,5 +102,5 @@ class PatchSink:
             count = min(SEGMENT, piece.numel - begin)
             bits = np.frombuffer(memory(keep + keep_nbytes(begin), keep_nbytes(count)), np.uint8)
             vector = dense + dtypes.nbytes(compute, begin)
-            kept = native.compress(count, dtypes.CODES[compute], vector, bits.ctypes.data, values.ctypes.data)
+            kept = native.gather(count, values.itemsize, vector, bits.ctypes.data, values.ctypes.data)
             self._target.append(index, piece.begin + begin, bits, values[:kept])

@@ -70,8 +70,8 @@ class RunningSum:
                 count = min(SEGMENT, numel - begin)
                 bits = keep[: 2 * -(-count // _PACK)]
                 self._vector(index, begin, count, dense, bits, threads)
-                kept = native.compress(
-                    count, CODES[compute], dense.ctypes.data, bits.ctypes.data, values.ctypes.data
+                kept = native.gather(
+                    count, values.itemsize, dense.ctypes.data, bits.ctypes.data, values.ctypes.data
                 )
                 patch.append(index, begin, bits, values[:kept])
 

@@ -95,9 +95,3 @@ def test_names_that_a_library_lacks() -> None:
 )
 def test_nbytes(name: str, numel: int, expected: int) -> None:
     assert dtypes.nbytes(name, numel) == expected
-
-
-def test_compute_type_is_double_if_any_input_is() -> None:
-    assert dtypes.compute_dtype(["F32", "F64", "F16"]) == "F64"
-    assert dtypes.compute_dtype(["BF16", "F8_E4M3"]) == "F32"
-    assert dtypes.compute_dtype(["F64"]) == "F64"
