@@ -18,9 +18,7 @@ namespace py = pybind11;
 namespace negmerge {
 namespace {
 
-using Address = uint64_t;
-using Addresses = std::vector<Address>;
-using Codes = std::vector<int>;
+using Address = int64_t;
 
 void require(bool holds, const char* otherwise) {
   if (!holds) throw std::invalid_argument(otherwise);
@@ -59,47 +57,67 @@ void without_gil(Work&& work) {
   if (!finished) throw py::error_already_set();
 }
 
-void merge(int method, int mode, double scale, size_t models, const std::vector<size_t>& numel, const Codes& compute,
-           const Addresses& base, const Codes& base_dtype, const Addresses& finetuned, const Codes& finetuned_dtype,
-           const Addresses& out, const Codes& out_dtype, py::array stats, const Addresses& keep,
-           const py::object& histogram, const std::vector<Addresses>& state, bool begin, bool end, int threads) {
-  const size_t count = numel.size();
+// Arrays by tensor; what is given as something else is converted.
+using AddressArray = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+using CodeArray = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
+static_assert(sizeof(void*) == sizeof(int64_t) && sizeof(Dtype) == sizeof(uint8_t), "arrays are read where they lie");
+
+// The dtypes of an array of codes, where they lie.
+const Dtype* dtypes_of(const CodeArray& codes) {
+  const auto* first = codes.data();
+  for (py::ssize_t i = 0; i < codes.size(); i++) dtype_of(first[i]);
+  return reinterpret_cast<const Dtype*>(first);
+}
+
+size_t length(const py::array& array) { return static_cast<size_t>(array.size()); }
+
+// finetuned and finetuned_dtype are [tensors, models of this call]; keep is empty or by tensor; state is empty, or
+// sum, positive, negative and (for a histogram) counts, each by tensor.
+void merge(int method, int mode, double scale, size_t models, const AddressArray& numel, const CodeArray& compute,
+           const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
+           const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype, py::array stats,
+           const AddressArray& keep, const py::object& histogram, const std::vector<AddressArray>& state, bool begin,
+           bool end, int threads) {
+  const size_t count = length(numel);
   require(method >= 0 && method < kMethods, "unknown method code");
-  require(compute.size() == count && base.size() == count && base_dtype.size() == count && out.size() == count &&
-              out_dtype.size() == count && (keep.empty() || keep.size() == count),
-          "lists differ in length");
+  require(length(compute) == count && length(base) == count && length(base_dtype) == count && length(out) == count &&
+              length(out_dtype) == count && (length(keep) == 0 || length(keep) == count),
+          "arrays differ in length");
   require(models > 0, "at least one model is needed");
-  require(count == 0 || finetuned.size() % count == 0, "finetuned is not a whole number of models per tensor");
-  require(finetuned.size() == finetuned_dtype.size(), "finetuned and finetuned_dtype differ in length");
+  require(count == 0 || length(finetuned) % count == 0, "finetuned is not a whole number of models per tensor");
+  require(length(finetuned) == length(finetuned_dtype), "finetuned and finetuned_dtype differ in length");
   Merge job;
   job.method = static_cast<Method>(method);
   job.mode = mode_of(mode);
   job.scale = scale;
   job.models = models;
-  job.models_given = count == 0 ? 0 : finetuned.size() / count;
+  job.models_given = count == 0 ? 0 : length(finetuned) / count;
   job.begin = begin;
   job.end = end;
   job.histogram = !histogram.is_none();
   require(state.empty() ? begin && end && (count == 0 || job.models_given == models) : state.size() == 4,
           "all models at once, or a state");
+  for (size_t part = 0; part < state.size(); part++)
+    require(length(state[part]) == count || (part == 3 && !job.histogram), "state arrays differ in length");
   require(threads > 0, "threads must be positive");
 
-  std::vector<Dtype> dtypes(finetuned_dtype.size());
-  for (size_t i = 0; i < dtypes.size(); i++) dtypes[i] = dtype_of(finetuned_dtype[i]);
-  std::vector<const void*> sources(finetuned.size());
-  for (size_t i = 0; i < sources.size(); i++) sources[i] = pointer<const void>(finetuned[i]);
+  const auto* sources = reinterpret_cast<const void* const*>(finetuned.data());
+  const Dtype* source_dtypes = dtypes_of(finetuned_dtype);
+  const Dtype* base_dtypes = dtypes_of(base_dtype);
+  const Dtype* out_dtypes = dtypes_of(out_dtype);
   std::vector<Tensor> tensors(count);
   for (size_t t = 0; t < count; t++) {
     Tensor& tensor = tensors[t];
-    tensor.numel = numel[t];
-    tensor.compute = compute_of(compute[t]);
-    tensor.base = pointer<const void>(base[t]);
-    tensor.base_dtype = dtype_of(base_dtype[t]);
-    tensor.finetuned = sources.data() + t * job.models_given;
-    tensor.finetuned_dtype = dtypes.data() + t * job.models_given;
-    tensor.out = pointer<void>(out[t]);
-    tensor.out_dtype = dtype_of(out_dtype[t]);
-    tensor.keep = keep.empty() ? nullptr : pointer<uint16_t>(keep[t]);
+    require(numel.data()[t] >= 0, "numel must not be negative");
+    tensor.numel = static_cast<size_t>(numel.data()[t]);
+    tensor.compute = compute_of(compute.data()[t]);
+    tensor.base = pointer<const void>(base.data()[t]);
+    tensor.base_dtype = base_dtypes[t];
+    tensor.finetuned = sources + t * job.models_given;
+    tensor.finetuned_dtype = source_dtypes + t * job.models_given;
+    tensor.out = pointer<void>(out.data()[t]);
+    tensor.out_dtype = out_dtypes[t];
+    tensor.keep = length(keep) == 0 ? nullptr : pointer<uint16_t>(keep.data()[t]);
     bool all_given = tensor.numel == 0 || tensor.base != nullptr;
     bool double_input = tensor.base_dtype == Dtype::f64;
     for (size_t k = 0; k < job.models_given; k++) {
@@ -108,22 +126,19 @@ void merge(int method, int mode, double scale, size_t models, const std::vector<
     }
     require(all_given, "an input address is null");
     require(!double_input || tensor.compute == Dtype::f64, "fp64 input needs the compute type F64");
-    if (!state.empty()) {
-      for (size_t part = 0; part < 3; part++) require(state[part].size() == count, "state lists differ in length");
-      tensor.state = {pointer<void>(state[0][t]), pointer<uint16_t>(state[1][t]), pointer<uint16_t>(state[2][t]),
-                      state[3].empty() ? nullptr : pointer<uint16_t>(state[3].at(t))};
-      require(!job.histogram || tensor.state.counts != nullptr, "a histogram over several calls needs counts");
-    }
+    if (!state.empty())
+      tensor.state = {pointer<void>(state[0].data()[t]), pointer<uint16_t>(state[1].data()[t]),
+                      pointer<uint16_t>(state[2].data()[t]),
+                      job.histogram ? pointer<uint16_t>(state[3].data()[t]) : nullptr};
   }
 
-  require(stats.itemsize() == sizeof(TensorStats) && static_cast<size_t>(stats.size()) == count,
-          "stats must hold one row per tensor");
+  require(stats.itemsize() == sizeof(TensorStats) && length(stats) == count, "stats must hold one row per tensor");
   require((stats.flags() & py::array::c_style) != 0, "stats must be contiguous");
   int64_t* bins = nullptr;
   if (job.histogram) {
     require(models < 65536, "a histogram takes at most 65535 models");
     auto array = py::cast<py::array_t<int64_t, py::array::c_style>>(histogram);
-    require(array.ptr() == histogram.ptr() && static_cast<size_t>(array.size()) == count * (models + 1),
+    require(array.ptr() == histogram.ptr() && length(array) == count * (models + 1),
             "histogram must be a contiguous int64 array [tensors, models + 1]");
     bins = array.mutable_data();
   }

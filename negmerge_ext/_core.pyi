@@ -2,6 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_Column = np.ndarray | Sequence[int]
+
 BLOCK: int
 forced_instruction_set: str | None
 
@@ -10,18 +12,18 @@ def merge(
     mode: int,
     scale: float,
     models: int,
-    numel: Sequence[int],
-    compute: Sequence[int],
-    base: Sequence[int],
-    base_dtype: Sequence[int],
-    finetuned: Sequence[int],
-    finetuned_dtype: Sequence[int],
-    out: Sequence[int],
-    out_dtype: Sequence[int],
+    numel: _Column,
+    compute: _Column,
+    base: _Column,
+    base_dtype: _Column,
+    finetuned: _Column,
+    finetuned_dtype: _Column,
+    out: _Column,
+    out_dtype: _Column,
     stats: np.ndarray,
-    keep: Sequence[int],
+    keep: _Column,
     histogram: np.ndarray | None,
-    state: Sequence[Sequence[int]],
+    state: Sequence[_Column],
     begin: bool,
     end: bool,
     threads: int,

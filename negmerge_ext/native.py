@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,14 +23,18 @@ except ImportError as problem:
 BLOCK: int = _core.BLOCK
 
 
+#: Whole numbers by tensor, as an array (taken as it is if its dtype is right) or anything that makes one.
+Column: TypeAlias = np.ndarray | Sequence[int]
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Addresses, per tensor, of the running sum and sign masks of an unfinished merge."""
 
-    sum: Sequence[int]
-    positive: Sequence[int]
-    negative: Sequence[int]
-    counts: Sequence[int] = ()
+    sum: Column
+    positive: Column
+    negative: Column
+    counts: Column = ()
 
 
 def merge(
@@ -38,23 +43,27 @@ def merge(
     mode: int,
     scale: float,
     models: int,
-    numel: Sequence[int],
-    compute: Sequence[int],
-    base: Sequence[int],
-    base_dtype: Sequence[int],
-    finetuned: Sequence[int],
-    finetuned_dtype: Sequence[int],
-    out: Sequence[int],
-    out_dtype: Sequence[int],
+    numel: Column,
+    compute: Column,
+    base: Column,
+    base_dtype: Column,
+    finetuned: Column,
+    finetuned_dtype: Column,
+    out: Column,
+    out_dtype: Column,
     stats: np.ndarray,
-    keep: Sequence[int] | None = None,
+    keep: Column = (),
     histogram: np.ndarray | None = None,
     state: State | None = None,
     begin: bool = True,
     end: bool = True,
     threads: int = 0,
 ) -> None:
-    """Merge a batch of tensors given by address; see ``docs/architecture.md``."""
+    """Merge a batch of tensors given by address; see ``docs/architecture.md``.
+
+    Addresses and element counts are int64, codes uint8; ``finetuned`` and ``finetuned_dtype`` are
+    ``[tensors, models]``, flat or not.
+    """
     _core.merge(
         method,
         mode,
@@ -69,7 +78,7 @@ def merge(
         out,
         out_dtype,
         stats,
-        keep or (),
+        keep,
         histogram,
         () if state is None else (state.sum, state.positive, state.negative, state.counts),
         begin,
