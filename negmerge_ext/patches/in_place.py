@@ -137,9 +137,10 @@ class InPlacePatch:
         for batch in model.batches():
             with model.row_major(batch, write=False) as address:
                 found = fingerprints(address.tolist(), [tensors[index].nbytes for index in batch], threads)
-            expected = [tensors[index].fingerprint for index in batch]
             differing += [
-                index for index, *pair in zip(batch, found, expected, strict=True) if pair[0] != pair[1]
+                index
+                for index, digest in zip(batch, found, strict=True)
+                if digest != tensors[index].fingerprint
             ]
         if differing:
             more = len(differing) - 1
