@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,15 @@ BLOCK: int = _core.BLOCK
 
 #: Whole numbers by tensor, as an array (taken as it is if its dtype is right) or anything that makes one.
 Column: TypeAlias = np.ndarray | Sequence[int]
+
+#: One patched tensor in memory. Addresses: of its ``elements``, the keep bits, the values, the base's bits of
+#: the kept elements, and what :func:`kept_before` says.
+PATCHED = np.dtype(
+    [
+        *((name, "<u8") for name in ("elements", "keep", "values", "base", "kept_before", "numel")),
+        *((name, "<i4") for name in ("dtype", "compute")),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +131,37 @@ def gather(numel: int, itemsize: int, source: int, keep: int, destination: int) 
     return _core.gather(numel, itemsize, source, keep, destination)
 
 
-def scatter(numel: int, itemsize: int, source: int, keep: int, destination: int) -> int:
-    """Put packed raw elements back under the keep bits of ``destination``; return their number."""
-    return _core.scatter(numel, itemsize, source, keep, destination)
-
-
 def count(numel: int, keep: int) -> int:
     """Number of keep bits set."""
     return _core.count(numel, keep)
+
+
+def kept_before(numel: int, keep: int) -> np.ndarray:
+    """int64 ``[blocks + 1]``: keep bits set before each block of :data:`BLOCK` elements, and all of them."""
+    return _core.kept_before(numel, keep)
+
+
+class Position(NamedTuple):
+    """Where the kept elements of a patched tensor stand: at the base, or moved by ``scale`` in a ``mode``."""
+
+    base: bool
+    mode: int = 0
+    scale: float = 0.0
+
+
+def remember(rows: np.ndarray, *, threads: int = 0) -> None:
+    """Copy the kept elements of tensors, given by rows of :data:`PATCHED`, to their ``base``."""
+    _core.remember(rows, threads or default_threads())
+
+
+def move(rows: np.ndarray, source: Sequence[Position], target: Position, *, threads: int = 0) -> bool:
+    """Move the kept elements of tensors, given by rows of :data:`PATCHED`, to the position ``target``.
+
+    source: where they are, one position; or two, each element being at one of them. ``False`` if any is
+    not: nothing is changed then (elements at the second of two positions may have been put at the first).
+    Cut short by a signal handler's exception, every element is where it was or at the target.
+    """
+    return _core.move(rows, source, target, threads or default_threads())
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <mutex>
 
-#include "../keep_bits.h"
 #include "dispatch.h"
 #include "float_environment.h"
 #include "pool.h"
@@ -48,23 +47,6 @@ bool run_merge(const Merge& merge, const std::vector<Tensor>& tensors, TensorSta
     }
   }
   return true;
-}
-
-bool run_apply(Mode mode, double scale, const Tensor& tensor, const SparseVector& patch, int threads,
-               const Poll& poll) {
-  const size_t blocks = blocks_of(tensor.numel);
-  std::vector<size_t> values_before(blocks + 1);
-  for (size_t block = 0; block < blocks; block++) {
-    const size_t begin = block * kBlock, elements = std::min(kBlock, tensor.numel - begin);
-    values_before[block + 1] = values_before[block] + count_kept(elements, patch.keep + begin / kPack);
-  }
-  const size_t value_size = item_size(tensor.compute);
-  const Kernels& kernels = active_kernels();
-  const auto work = [&](size_t block) {
-    const SparseVector part = {patch.keep, static_cast<const char*>(patch.values) + values_before[block] * value_size};
-    kernels.apply_block(mode, scale, tensor, part, block * kBlock, std::min((block + 1) * kBlock, tensor.numel));
-  };
-  return parallel_for(blocks, threads, work, poll);
 }
 
 }  // namespace negmerge
