@@ -12,6 +12,7 @@
 #include "cpu/dispatch.h"
 #include "cpu/run.h"
 #include "cpu/run_apply.h"
+#include "files/merge_files.h"
 
 namespace py = pybind11;
 
@@ -59,6 +60,7 @@ void without_gil(Work&& work) {
 
 // Arrays by tensor; what is given as something else is converted.
 using AddressArray = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+using NumberArray = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 using CodeArray = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 static_assert(sizeof(void*) == sizeof(int64_t) && sizeof(Dtype) == sizeof(uint8_t), "arrays are read where they lie");
 
@@ -72,12 +74,14 @@ const Dtype* dtypes_of(const CodeArray& codes) {
 size_t length(const py::array& array) { return static_cast<size_t>(array.size()); }
 
 // finetuned and finetuned_dtype are [tensors, models of this call]; keep is empty or by tensor; state is empty, or
-// sum, positive, negative and (for a histogram) counts, each by tensor.
+// sum, positive, negative and (for a histogram) counts, each by tensor. If there are files, base_file and
+// finetuned_file say for each input which of them it is in, -1 for memory; its address is then a byte offset.
 void merge(int method, int mode, double scale, size_t models, const AddressArray& numel, const CodeArray& compute,
            const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
            const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype, py::array stats,
            const AddressArray& keep, const py::object& histogram, const std::vector<AddressArray>& state, bool begin,
-           bool end, int threads) {
+           bool end, int threads, const std::vector<std::pair<int, std::string>>& paths, const NumberArray& base_file,
+           const NumberArray& finetuned_file) {
   const size_t count = length(numel);
   require(method >= 0 && method < kMethods, "unknown method code");
   require(length(compute) == count && length(base) == count && length(base_dtype) == count && length(out) == count &&
@@ -105,6 +109,18 @@ void merge(int method, int mode, double scale, size_t models, const AddressArray
   const Dtype* source_dtypes = dtypes_of(finetuned_dtype);
   const Dtype* base_dtypes = dtypes_of(base_dtype);
   const Dtype* out_dtypes = dtypes_of(out_dtype);
+  const bool from_files = !paths.empty();
+  std::vector<File> files;
+  for (const auto& [descriptor, path] : paths) files.push_back({descriptor, path});
+  if (from_files) {
+    require(length(base_file) == count && length(finetuned_file) == length(finetuned), "arrays differ in length");
+    require(state.empty(), "models in files are given all at once");
+    for (const NumberArray* numbers : {&base_file, &finetuned_file})
+      for (py::ssize_t i = 0; i < numbers->size(); i++)
+        require(numbers->data()[i] < static_cast<int64_t>(files.size()), "there is no such file");
+  }
+  const auto in_file = [&](const NumberArray& file, size_t input) { return from_files && file.data()[input] >= 0; };
+
   std::vector<Tensor> tensors(count);
   for (size_t t = 0; t < count; t++) {
     Tensor& tensor = tensors[t];
@@ -118,10 +134,11 @@ void merge(int method, int mode, double scale, size_t models, const AddressArray
     tensor.out = pointer<void>(out.data()[t]);
     tensor.out_dtype = out_dtypes[t];
     tensor.keep = length(keep) == 0 ? nullptr : pointer<uint16_t>(keep.data()[t]);
-    bool all_given = tensor.numel == 0 || tensor.base != nullptr;
+    bool all_given = tensor.numel == 0 || tensor.base != nullptr || in_file(base_file, t);
     bool double_input = tensor.base_dtype == Dtype::f64;
     for (size_t k = 0; k < job.models_given; k++) {
-      all_given &= tensor.numel == 0 || tensor.finetuned[k] != nullptr;
+      all_given &=
+          tensor.numel == 0 || tensor.finetuned[k] != nullptr || in_file(finetuned_file, t * job.models_given + k);
       double_input |= tensor.finetuned_dtype[k] == Dtype::f64;
     }
     require(all_given, "an input address is null");
@@ -143,7 +160,14 @@ void merge(int method, int mode, double scale, size_t models, const AddressArray
     bins = array.mutable_data();
   }
   auto* rows = static_cast<TensorStats*>(stats.mutable_data());
-  without_gil([&](const Poll& poll) { return run_merge(job, tensors, rows, bins, threads, poll); });
+  if (!from_files) {
+    without_gil([&](const Poll& poll) { return run_merge(job, tensors, rows, bins, threads, poll); });
+    return;
+  }
+  std::vector<FileTensor> sources_of(count);
+  for (size_t t = 0; t < count; t++)
+    sources_of[t] = {tensors[t], base_file.data()[t], finetuned_file.data() + t * job.models_given};
+  without_gil([&](const Poll& poll) { return run_merge_files(job, sources_of, files, rows, bins, threads, poll); });
 }
 
 void apply_patch(int mode, double scale, size_t numel, int compute, Address base, int base_dtype, Address out,
@@ -235,6 +259,17 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   using namespace negmerge;
   m.doc() = "Kernels on raw addresses; use negmerge_ext.native.";
   m.attr("BLOCK") = kBlock;
+  m.attr("SCRATCH") = kScratch;
+  // Raised with the number of a file, a byte offset, and an errno (0: the file ends there).
+  static const py::handle read_error = PyErr_NewException("negmerge_ext._core.ReadError", nullptr, nullptr);
+  m.attr("ReadError") = read_error;
+  py::register_local_exception_translator([](std::exception_ptr raised) {
+    try {
+      std::rethrow_exception(raised);
+    } catch (const ReadError& problem) {
+      PyErr_SetObject(read_error.ptr(), py::make_tuple(problem.file, problem.offset, problem.code).ptr());
+    }
+  });
   m.def("merge", &merge);
   m.def("apply_patch", &apply_patch);
   m.def("gather", &gather, py::call_guard<py::gil_scoped_release>());

@@ -5,7 +5,10 @@ import numpy as np
 _Column = np.ndarray | Sequence[int]
 
 BLOCK: int
+SCRATCH: int
 forced_instruction_set: str | None
+
+class ReadError(Exception): ...
 
 def merge(
     method: int,
@@ -27,6 +30,9 @@ def merge(
     begin: bool,
     end: bool,
     threads: int,
+    files: Sequence[tuple[int, bytes]],
+    base_file: _Column,
+    finetuned_file: _Column,
     /,
 ) -> None: ...
 def apply_patch(

@@ -22,6 +22,12 @@ except ImportError as problem:
 #: Elements of the blocks that statistics are summed in; a tensor may be cut at its multiples.
 BLOCK: int = _core.BLOCK
 
+#: Bytes that each thread of a merge takes for what it reads from files.
+SCRATCH: int = _core.SCRATCH
+
+#: A file that cannot be read: its number, a byte offset, and the system's errno (0: the file ends there).
+ReadError = _core.ReadError
+
 
 #: Whole numbers by tensor, as an array (taken as it is if its dtype is right) or anything that makes one.
 Column: TypeAlias = np.ndarray | Sequence[int]
@@ -67,11 +73,15 @@ def merge(
     begin: bool = True,
     end: bool = True,
     threads: int = 0,
+    files: Sequence[tuple[int, bytes]] = (),
+    base_file: Column = (),
+    finetuned_file: Column = (),
 ) -> None:
     """Merge a batch of tensors given by address; see ``docs/architecture.md``.
 
-    Addresses and element counts are int64, codes uint8; ``finetuned`` and ``finetuned_dtype`` are
-    ``[tensors, models]``, flat or not.
+    Addresses and element counts are int64, codes uint8, file numbers int32; ``finetuned``,
+    ``finetuned_dtype`` and ``finetuned_file`` are ``[tensors, models]``, flat or not. Raises
+    :data:`ReadError` for a file that cannot be read.
     """
     _core.merge(
         method,
@@ -93,6 +103,9 @@ def merge(
         begin,
         end,
         threads or default_threads(),
+        files,
+        base_file,
+        finetuned_file,
     )
 
 

@@ -85,7 +85,7 @@ def test_arguments_that_contradict_each_other_raise(changes: dict[str, Any]) -> 
 
 
 def test_numbers_of_elements_are_not_negative() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="negative"):
         call(numel=[-1])
 
 
