@@ -159,6 +159,7 @@ def make_plan(
     problems += unfit_problems(base.label, unfit)
     table = TensorTable.of(base.tensors)
     merged = _to_merge(table, options)
+    whole = len(merged) == len(table)
     problems += [
         unsupported(base.label, table.names[index], table.dtype_names[table.dtype[index]])
         for index in merged[table.dtype[merged] >= len(dtypes.CODES)].tolist()
@@ -176,10 +177,12 @@ def make_plan(
     codes: list[np.ndarray] = []
     idle = unmatched(() if more_to_come else options.exclude or (), base)
     for source in collecting(finetuned, problems):
-        if isinstance(source, TabledSource) and _all_fit(table, source, merged):
-            rows.append(source.rows_at(merged))
-            codes.append(source.tensors.dtype[merged])
-            continue
+        if isinstance(source, TabledSource) and source.tensors.same_shapes(table) and not source.unfit:
+            dtype = source.tensors.dtype[merged]
+            if dtype.max(initial=0) < len(dtypes.CODES):  # nothing about it is unlike the base
+                rows.append(source.rows(source.tensors.names) if whole else source.rows_at(merged))
+                codes.append(dtype)
+                continue
         idle = unmatched(idle, source)
         names = [table.names[index] for index in merged.tolist()]
         problems += source_problems(base, source, names, options)
@@ -214,12 +217,6 @@ def _to_merge(table: TensorTable, options: Options) -> np.ndarray:
     """Indices of the tensors to be merged."""
     floating = np.array([name not in dtypes.NOT_FLOATING for name in table.dtype_names])
     return np.flatnonzero(floating[table.dtype] & options.selected(table.names))
-
-
-def _all_fit(table: TensorTable, source: TabledSource[object], merged: np.ndarray) -> bool:
-    """Whether a checkpoint is plainly like the base: same names in order, same shapes, dtypes that merge."""
-    alike = not source.unfit and source.tensors.same_shapes(table)
-    return alike and bool((source.tensors.dtype[merged] < len(dtypes.CODES)).all())
 
 
 def _planned(table: TensorTable, merged: np.ndarray, compute: np.ndarray, options: Options) -> PlannedTensors:

@@ -11,6 +11,8 @@ from .state_dict import MemoryRows
 
 def copy_tensors(source: MemoryRows, destination: MemoryRows, index: np.ndarray, threads: int = 0) -> None:
     """Copy the tensors ``index``, of equal shapes and dtypes in both, unless they are the same memory."""
+    if len(index) == 0:
+        return
     packed = source.row_major[index] & destination.row_major[index]
     apart = source.start[index] != destination.start[index]
     direct = index[packed & apart]

@@ -22,7 +22,7 @@ from ..errors import (
     UnsupportedTensorError,
     raise_problems,
 )
-from ..plan import Plan, PlannedTensor, PlannedTensors
+from ..plan import Plan, PlannedTensor
 from .overlap import overlaps_itself, overlaps_with_inputs, overlaps_within, tied_tensors
 from .plain_tensor import Value, raw_view
 from .state_dict import MemoryRows, StateDictSource
@@ -74,7 +74,7 @@ def new_target(plan: Plan[Any], base: StateDictSource | None, threads: int = 0) 
     of a base on disk become torch tensors.
     """
     tied = tied_tensors(plan.tensors, plan.base)
-    values = _empty_values(plan.tensors, tied, base)
+    values, start, sizes = _empty_values(plan, tied, base)
     result: dict[str, Any] = OrderedDict() if base and isinstance(base.state, OrderedDict) else {}
     result.update(zip(plan.tensors.table.names, values, strict=True))
     if base is not None and base.unfit:
@@ -83,7 +83,6 @@ def new_target(plan: Plan[Any], base: StateDictSource | None, threads: int = 0) 
         result.update((name, made.get(name, value)) for name, value in base.state.items())
     if base is not None and isinstance(result, OrderedDict) and hasattr(base.state, "_metadata"):
         result._metadata = base.state._metadata.copy()  # type: ignore[attr-defined]
-    start, sizes = np.array([_place(value) for value in values], np.int64).reshape(-1, 2).T
     # An empty copy of a packed tensor is packed; of another one it may be, for torch and numpy alike.
     row_major = np.ones(len(values), bool) if base is None else plan.base.row_major.copy()
     for index in np.flatnonzero(~row_major).tolist():
@@ -208,17 +207,23 @@ def _unwritable(name: str, message: str, remedy: str = "Give a writable copy") -
     return UnsupportedTensorError(message, path="out", tensor=name, remedy=remedy)
 
 
-def _empty_values(tensors: PlannedTensors, tied: dict[int, int], base: StateDictSource | None) -> list[Value]:
+def _empty_values(
+    plan: Plan[Any], tied: dict[int, int], base: StateDictSource | None
+) -> tuple[list[Value], np.ndarray, np.ndarray]:
+    """New tensors, their addresses and their bytes."""
+    tensors, values = plan.tensors, list[Value]()
     if base is not None and base.ordinary and not tied and tensors.out_dtype is tensors.table.dtype:
         import torch
 
         empty_like: Any = torch.empty_like
-        return list(map(empty_like, base.values))
-    values: list[Value] = []
+        values += map(empty_like, base.values)
+        address: Any = torch.Tensor.data_ptr
+        return values, np.array(list(map(address, values)), np.int64), plan.base.sizes
     for index, tensor in enumerate(tensors):
         like = None if base is None else base.values[index]
         values.append(values[tied[index]] if index in tied else _empty(tensor, like))
-    return values
+    start, sizes = np.array([_place(value) for value in values], np.int64).reshape(-1, 2).T
+    return values, np.ascontiguousarray(start), np.ascontiguousarray(sizes)
 
 
 def _empty(tensor: PlannedTensor, like: Value | None) -> Value:
