@@ -226,7 +226,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("apply_patch", &apply_patch);
   m.def("populate", &populate_areas);
   m.def("copy", &copy_areas);
-  m.def("scan", [](const py::tuple& names, const py::tuple& values, const py::capsule& exchange, const py::tuple& kinds,
+  m.def("scan", [](const py::tuple& names, const py::tuple& values, const py::object& exchange, const py::tuple& kinds,
                    const py::object& negated, const py::array_t<int64_t>& numbers, const py::dict& bytes) {
     require(numbers.size() == 1 << 16, "a number is needed for every DLPack type");
     return scan(names, values, {exchange, kinds, negated, numbers, bytes});

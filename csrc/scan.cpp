@@ -1,6 +1,5 @@
 #include "scan.h"
 
-#include <cstring>
 #include <vector>
 
 #include "dlpack.h"
@@ -12,10 +11,11 @@ namespace {
 
 constexpr const char* kCapsule = "dlpack_exchange_api";
 
-// The exchange API of the major version known here, or null.
-const dlpack::Exchange* known_version(const py::capsule& capsule) {
-  if (capsule.name() == nullptr || std::strcmp(capsule.name(), kCapsule) != 0) return nullptr;
-  for (auto* header = capsule.get_pointer<dlpack::ExchangeHeader>(); header != nullptr; header = header->previous)
+// The exchange API of the major version known here; null if there is none.
+const dlpack::Exchange* known_version(const py::object& capsule) {
+  if (!PyCapsule_IsValid(capsule.ptr(), kCapsule)) return nullptr;
+  auto* header = static_cast<dlpack::ExchangeHeader*>(PyCapsule_GetPointer(capsule.ptr(), kCapsule));
+  for (; header != nullptr; header = header->previous)
     if (header->version.major == dlpack::kMajorVersion) {
       const auto* exchange = reinterpret_cast<const dlpack::Exchange*>(header);
       return exchange->tensor_from_py_object_no_sync == nullptr ? nullptr : exchange;

@@ -10,9 +10,9 @@ namespace negmerge {
 
 // What is known of the tensors of one library.
 struct Library {
-  pybind11::capsule exchange;  // its DLPack exchange API
-  pybind11::tuple kinds;       // the exact types of ordinary tensors
-  pybind11::object negated;    // negated(tensor): whether it is a lazily negated view
+  pybind11::object exchange;  // its DLPack exchange API, a capsule
+  pybind11::tuple kinds;      // the exact types of ordinary tensors
+  pybind11::object negated;   // negated(tensor): whether it is a lazily negated view
   // [65536] numbers of dtypes by DLPack's type code << 8 | bits; negative for those that are out of the ordinary.
   pybind11::array_t<int64_t> numbers;
   // Numbers of the dtypes of one byte, by the library's own dtype objects: DLPack does not tell an integer of four

@@ -23,18 +23,18 @@ struct Span {
 
 uintptr_t rounded_up(uintptr_t address, size_t unit) { return (address + unit - 1) / unit * unit; }
 
-// The areas, neighbours joined: tensors of a few megabytes lie next to each other, and only together do they fill huge
-// pages. Gaps are smaller than a page, so that every whole page in a span holds bytes of an area.
+// The pages of the areas, neighbours joined: tensors of a few megabytes lie next to each other, and only together do
+// they fill huge pages. Every page of a span holds bytes of an area.
 std::vector<Span> joined(const std::vector<Area>& areas, size_t page) {
   std::vector<Span> spans;
   for (const Area& area : areas) {
     const auto begin = reinterpret_cast<uintptr_t>(area.begin);
-    if (area.size > 0) spans.push_back({begin, begin + area.size});
+    if (area.size > 0) spans.push_back({begin / page * page, rounded_up(begin + area.size, page)});
   }
   std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
   std::vector<Span> result;
   for (const Span& span : spans) {
-    if (result.empty() || span.begin >= result.back().end + page)
+    if (result.empty() || span.begin > result.back().end)
       result.push_back(span);
     else
       result.back().end = std::max(result.back().end, span.end);
@@ -60,9 +60,8 @@ bool populate(const std::vector<Area>& areas, int threads, const Poll& poll) {
   std::vector<Span> pieces;
   for (const Span& span : joined(areas, page)) {
     if (span.end - span.begin < kWorthwhile) continue;
-    const Span whole = {rounded_up(span.begin, page), span.end / page * page};
-    madvise(reinterpret_cast<void*>(whole.begin), whole.end - whole.begin, MADV_HUGEPAGE);
-    cut(whole, pieces);
+    madvise(reinterpret_cast<void*>(span.begin), span.end - span.begin, MADV_HUGEPAGE);
+    cut(span, pieces);
   }
   const auto work = [&](size_t i) {
     madvise(reinterpret_cast<void*>(pieces[i].begin), pieces[i].end - pieces[i].begin, MADV_POPULATE_WRITE);

@@ -51,7 +51,7 @@ def scan(state: Mapping[str, Any], values: tuple[Any, ...]) -> Scan | None:
     if tensor is None:
         return None
     exchange = getattr(tensor, "__dlpack_c_exchange_api__", None)
-    if exchange is None:  # before torch 2.10
+    if exchange is None:  # an older torch
         return by_attributes(tuple(state), values)
     return by_exchange(tuple(state), values, exchange)
 

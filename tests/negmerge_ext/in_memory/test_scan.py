@@ -147,7 +147,7 @@ def test_errors_of_the_exchange_interface_do_not_linger() -> None:
     assert by_exchange(("w",), (torch.ones(3),), EXCHANGE) is not None
 
 
-def test_capsules_of_another_kind_are_not_read() -> None:
-    capsule = torch.ones(1).__dlpack__()
-    arguments = (("w",), (torch.ones(1),), capsule, (torch.Tensor,), torch.Tensor.is_neg)
+@pytest.mark.parametrize("exchange", [torch.ones(1).__dlpack__(), 140000000, None])
+def test_anything_but_the_exchange_interface_is_not_read(exchange: object) -> None:
+    arguments = (("w",), (torch.ones(1),), exchange, (torch.Tensor,), torch.Tensor.is_neg)
     assert native.scan(*arguments, np.zeros(1 << 16, np.int64), {}) is None
