@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "cpu/dispatch.h"
+#include "cpu/memory.h"
 #include "cpu/run.h"
 #include "cpu/run_apply.h"
 #include "files/merge_files.h"
+#include "scan.h"
 
 namespace py = pybind11;
 
@@ -170,6 +172,31 @@ void merge(int method, int mode, double scale, size_t models, const AddressArray
   without_gil([&](const Poll& poll) { return run_merge_files(job, sources_of, files, rows, bins, threads, poll); });
 }
 
+std::vector<Area> areas_of(const AddressArray& address, const AddressArray& nbytes) {
+  require(length(address) == length(nbytes), "arrays differ in length");
+  std::vector<Area> areas(length(address));
+  for (size_t i = 0; i < areas.size(); i++) {
+    require(nbytes.data()[i] >= 0, "sizes must not be negative");
+    areas[i] = {pointer<char>(address.data()[i]), static_cast<size_t>(nbytes.data()[i])};
+  }
+  return areas;
+}
+
+void populate_areas(const AddressArray& address, const AddressArray& nbytes, int threads) {
+  require(threads > 0, "threads must be positive");
+  const std::vector<Area> areas = areas_of(address, nbytes);
+  without_gil([&](const Poll& poll) { return populate(areas, threads, poll); });
+}
+
+void copy_areas(const AddressArray& source, const AddressArray& destination, const AddressArray& nbytes, int threads) {
+  require(threads > 0, "threads must be positive");
+  require(length(source) == length(destination), "arrays differ in length");
+  const std::vector<Area> areas = areas_of(destination, nbytes);
+  std::vector<const char*> sources(areas.size());
+  for (size_t i = 0; i < areas.size(); i++) sources[i] = pointer<const char>(source.data()[i]);
+  without_gil([&](const Poll& poll) { return copy(sources, areas, threads, poll); });
+}
+
 void apply_patch(int mode, double scale, size_t numel, int compute, Address base, int base_dtype, Address out,
                  int out_dtype, Address keep, Address values, int threads) {
   require(mode_of(mode) != Mode::vector, "a patch is added or subtracted");
@@ -272,6 +299,13 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   });
   m.def("merge", &merge);
   m.def("apply_patch", &apply_patch);
+  m.def("populate", &populate_areas);
+  m.def("copy", &copy_areas);
+  m.def("scan", [](const py::tuple& names, const py::tuple& values, const py::object& exchange, const py::tuple& kinds,
+                   const py::object& negated, const py::array_t<int64_t>& numbers, const py::dict& bytes) {
+    require(numbers.size() == 1 << 16, "a number is needed for every DLPack type");
+    return scan(names, values, {exchange, kinds, negated, numbers, bytes});
+  });
   m.def("gather", &gather, py::call_guard<py::gil_scoped_release>());
   m.def("kept_before", &kept_before);
   m.def("remember", &remember);

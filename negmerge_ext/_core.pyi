@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,18 @@ def move(
     threads: int,
     /,
 ) -> bool: ...
+def populate(address: _Column, nbytes: _Column, threads: int, /) -> None: ...
+def copy(source: _Column, destination: _Column, nbytes: _Column, threads: int, /) -> None: ...
+def scan(
+    names: tuple[str, ...],
+    values: tuple[object, ...],
+    exchange: object,
+    kinds: tuple[type, ...],
+    negated: Callable[[Any], bool],
+    numbers: np.ndarray,
+    bytes: Mapping[Any, int],
+    /,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bytes] | None: ...
 def instruction_sets() -> list[str]: ...
 def active_instruction_set() -> str: ...
 def select_instruction_set(name: str, /) -> None: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from .patch import Patch
 from .patches.builder import MemoryBuilder
 from .patches.description import describe
 from .patches.fingerprint import fingerprints
-from .plan import Plan, PlannedTensor, make_plan
+from .plan import COPIED, Plan, PlannedTensors, make_plan
 from .stats import MergeReport, TensorStats, tensor_stats
 
 if TYPE_CHECKING:
@@ -75,9 +74,9 @@ class Accumulator:
         source = open_model(base, "base")
         _check_base(source, self._options)
         self._base = snapshot(source)
-        self._rows = self._base.rows(list(self._base.tensors))
+        self._rows = self._base.rows(self._base.tensors.names)
         self._inputs: list[InputIdentity] = []  # the base, once a model was added, then the models
-        self._tensors: tuple[PlannedTensor, ...] = ()
+        self._tensors = PlannedTensors.copied({})
         self._merged: tuple[int, ...] = ()
         self._sum: RunningSum | None = None
 
@@ -108,7 +107,7 @@ class Accumulator:
             rows = read_rows(source, [plan.tensors[index].name for index in plan.merged])
         # Whatever cuts the addition short leaves no sum behind, as a part of it would be wrong.
         running, self._sum = self._sum or RunningSum(plan, self._rows), None
-        running.add(rows.address.tolist(), plan.finetuned_dtypes[0].tolist(), self._threads)
+        running.add(rows.address, plan.finetuned_dtypes[0], self._threads)
         if not self._inputs:
             self._tensors, self._merged = plan.tensors, plan.merged
             self._inputs.append(identities[0])
@@ -139,13 +138,18 @@ class Accumulator:
         parsed = Options.parse(scale=scale, mode=mode, out_dtype=out_dtype)
         chosen = replace(self._options, scale=parsed.scale, mode=parsed.mode, out_dtype=parsed.out_dtype)
         plan = self._plan(chosen)
-        target = new_target(plan, self._base) if out is None else given_target(plan, out)
+        target = new_target(plan, self._base, self._threads) if out is None else given_target(plan, out)
         self._check_target_ties(running, target)
         try:
             with target.row_major_addresses() as address:
-                out_dtypes = [plan.tensors[index].out_dtype for index in plan.merged]
-                merged = address[list(plan.merged)].tolist()
-                running.finish(plan.options.mode, plan.options.scale, merged, out_dtypes, self._threads)
+                merged = plan.tensors.merged
+                running.finish(
+                    mode=plan.options.mode,
+                    scale=plan.options.scale,
+                    out=address[merged],
+                    out_dtype=plan.tensors.out_dtype[merged],
+                    threads=self._threads,
+                )
                 self._copy(plan, address)
         finally:
             if out is not None:
@@ -181,10 +185,10 @@ class Accumulator:
         return Patch(describe(plan, self._inputs, self._statistics(running), digests), builder.finish())
 
     def _statistics(self, running: RunningSum) -> tuple[TensorStats, ...]:
-        nowhere = [0] * len(self._merged)
+        nowhere = np.zeros_like(running.numel)
         rows = running.finish("vector", 0.0, nowhere, running.compute, self._threads)
         names = (self._tensors[index].name for index in self._merged)
-        return tensor_stats(names, running.numel, rows)
+        return tensor_stats(names, running.numel.tolist(), rows)
 
     def _running(self) -> RunningSum:
         if self._sum is not None:
@@ -197,13 +201,9 @@ class Accumulator:
         raise PoolError("no fine-tuned model was added", remedy="Call add() at least once")
 
     def _plan(self, options: Options) -> Plan[MemoryRows]:
-        tensors = tuple(
-            replace(tensor, out_dtype=options.out_dtype or tensor.dtype) if tensor.merged else tensor
-            for tensor in self._tensors
-        )
         return Plan(
             options=options,
-            tensors=tensors,
+            tensors=self._tensors.written_in(options.out_dtype),
             merged=self._merged,
             base=self._rows,
             finetuned=(),
@@ -211,21 +211,22 @@ class Accumulator:
         )
 
     def _copy(self, plan: Plan[MemoryRows], address: np.ndarray) -> None:
-        for index, tensor in enumerate(plan.tensors):
-            if not tensor.merged and tensor.numel and address[index]:
-                ctypes.memmove(int(address[index]), int(self._rows.address[index]), tensor.out_nbytes)
+        copied = np.flatnonzero((plan.tensors.compute == COPIED) & (address != 0))
+        native.copy(self._rows.address[copied], address[copied], self._rows.sizes[copied], self._threads)
 
     def _check_compute(self, plan: Plan[Any], source: ModelSource) -> None:
+        if not self._inputs:
+            return
+        raised = np.flatnonzero(plan.tensors.compute < self._tensors.compute)  # F64 is 0, F32 is 1
         problems = [
             DtypeError(
                 "is F64, but its sum over the models before was computed in F32, unlike what a merge does",
                 path=source.label,
-                tensor=tensor.name,
+                tensor=plan.tensors.table.names[index],
                 remedy="Add this model first, convert it to float32, or give a base in float64 "
                 "(finish(out_dtype=...) gives the other dtype back)",
             )
-            for tensor, earlier in zip(plan.tensors, self._tensors, strict=False)
-            if tensor.compute == "F64" and earlier.compute == "F32"
+            for index in raised.tolist()
         ]
         raise_problems(problems)
 

@@ -320,7 +320,9 @@ def _merge_into_memory(
 ) -> StateDict:
     source, plan = plan_models(base, models, options)
     if out is None:
-        target = new_target(plan, source if isinstance(source, StateDictSource) else None)
+        target = new_target(
+            plan, source if isinstance(source, StateDictSource) else None, settings.threads or 0
+        )
     else:
         target = given_target(plan, out)
     check_ties(plan, target.tied, labels_of(base, models))

@@ -22,6 +22,10 @@ BITS: dict[str, int] = {
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8,
 }  # fmt: skip
 
+#: All of them; the number of a dtype is its place here. The first are the native codes.
+NAMES: tuple[str, ...] = tuple(BITS)
+NUMBERS: dict[str, int] = {name: number for number, name in enumerate(NAMES)}
+
 #: Integers and booleans: never merged, copied from the base.
 NOT_FLOATING = frozenset({"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"})
 

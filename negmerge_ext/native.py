@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -175,6 +175,33 @@ def move(rows: np.ndarray, source: Sequence[Position], target: Position, *, thre
     Cut short by a signal handler's exception, every element is where it was or at the target.
     """
     return _core.move(rows, source, target, threads or default_threads())
+
+
+def populate(start: np.ndarray, nbytes: np.ndarray, threads: int = 0) -> None:
+    """Have the system give memory that nobody has written yet; areas of a few megabytes are left alone."""
+    _core.populate(start, nbytes, threads or default_threads())
+
+
+def copy(source: np.ndarray, destination: np.ndarray, nbytes: np.ndarray, threads: int = 0) -> None:
+    """Copy areas of memory, int64 addresses and bytes, that do not overlap."""
+    _core.copy(source, destination, nbytes, threads or default_threads())
+
+
+def scan(
+    names: tuple[str, ...],
+    values: tuple[object, ...],
+    exchange: object,
+    kinds: tuple[type, ...],
+    negated: Callable[[Any], bool],
+    numbers: np.ndarray,
+    bytes_: Mapping[Any, int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bytes] | None:
+    """Where ordinary tensors lie, by way of their library's DLPack exchange API; see ``csrc/scan.h``.
+
+    Gives addresses (int64), numbers of dtypes (int64), whether packed in row-major order (bool), numbers of
+    elements (int64), and dimensions and sizes of all (bytes of int64); ``None`` if anything is not ordinary.
+    """
+    return _core.scan(names, values, exchange, kinds, negated, numbers, bytes_)
 
 
 def instruction_sets() -> tuple[str, ...]:

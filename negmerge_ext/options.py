@@ -69,11 +69,26 @@ class Options:
 
     def selects(self, name: str) -> bool:
         """Whether a tensor of this name is to be merged if its dtype allows."""
-        if self.include is None:
-            included = not matches(name, RUNNING_STATISTICS)
-        else:
-            included = matches(name, self.include)
-        return included and not matches(name, self.exclude or ())
+        return _selects(name, self.include, self.exclude)
+
+    def selected(self, names: tuple[str, ...]) -> np.ndarray:
+        """What :meth:`selects` says of each name, as a bool array."""
+        return _selected(names, self.include, self.exclude)
+
+
+def _selects(name: str, include: tuple[str, ...] | None, exclude: tuple[str, ...] | None) -> bool:
+    included = not matches(name, RUNNING_STATISTICS) if include is None else matches(name, include)
+    return included and not (exclude and matches(name, exclude))
+
+
+# Merges of one architecture follow one another: the same names are asked about again and again.
+@lru_cache(maxsize=4)
+def _selected(
+    names: tuple[str, ...], include: tuple[str, ...] | None, exclude: tuple[str, ...] | None
+) -> np.ndarray:
+    chosen = np.array([_selects(name, include, exclude) for name in names], bool)
+    chosen.flags.writeable = False
+    return chosen
 
 
 def _scale(value: object) -> float:

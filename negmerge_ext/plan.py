@@ -7,9 +7,10 @@ every problem of the inputs and raises them together, before a byte of weights i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from functools import cached_property
+from typing import Generic, overload
 
 import numpy as np
 
@@ -18,6 +19,12 @@ from .compatibility import source_problems, unfit_problems, unmatched, unsupport
 from .errors import NegmergeError, NothingToMergeError, PoolError, collecting, raise_problems
 from .options import Options
 from .source import RowsT, Source, TensorInfo
+from .table import TabledSource, TensorTable
+
+#: In place of a compute type: the tensor is not merged.
+COPIED = -1
+
+_F64, _F32 = dtypes.CODES["F64"], dtypes.CODES["F32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,70 @@ class PlannedTensor:
         return dtypes.nbytes(self.out_dtype, self.numel)
 
 
+class PlannedTensors(Sequence[PlannedTensor]):
+    """The tensors of a plan in columns, each made an object when it is asked for.
+
+    table: the base's tensors. out_dtype: int64 ``[tensors]``, numbers as in ``table.dtype``. compute: int64
+    ``[tensors]``, native code of the compute type of a merged tensor, else :data:`COPIED`.
+    """
+
+    def __init__(self, table: TensorTable, out_dtype: np.ndarray, compute: np.ndarray) -> None:
+        self.table = table
+        self.out_dtype = out_dtype
+        self.compute = compute
+
+    @classmethod
+    def copied(cls, tensors: Mapping[str, TensorInfo]) -> PlannedTensors:
+        """None of ``tensors`` merged."""
+        table = TensorTable.of(tensors)
+        return cls(table, table.dtype, np.full(len(table), COPIED))
+
+    def written_in(self, out_dtype: str | None) -> PlannedTensors:
+        """The same tensors, the merged ones in ``out_dtype``, or for ``None`` in their own dtype."""
+        dtype = self.table.dtype
+        if out_dtype is not None:
+            dtype = np.where(self.compute == COPIED, dtype, dtypes.NUMBERS[out_dtype])
+        return PlannedTensors(self.table, dtype, self.compute)
+
+    def written_in_compute(self) -> PlannedTensors:
+        """The same tensors, the merged ones in their compute types."""
+        # The native code of a dtype is its number.
+        dtype = np.where(self.compute == COPIED, self.table.dtype, self.compute)
+        return PlannedTensors(self.table, dtype, self.compute)
+
+    @property
+    def merged(self) -> np.ndarray:
+        """Indices of those that are merged."""
+        return np.flatnonzero(self.compute != COPIED)
+
+    @cached_property
+    def _objects(self) -> tuple[PlannedTensor, ...]:
+        names = self.table.dtype_names
+        computes = {COPIED: None} | {number: names[number] for number in (_F64, _F32)}
+        columns = zip(
+            self.table.names,
+            self.table.shapes,
+            self.table.dtype.tolist(),
+            self.out_dtype.tolist(),
+            self.compute.tolist(),
+            strict=True,
+        )
+        return tuple(
+            PlannedTensor(name, shape, names[dtype], names[out_dtype], computes[compute])
+            for name, shape, dtype, out_dtype, compute in columns
+        )
+
+    @overload
+    def __getitem__(self, index: int) -> PlannedTensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PlannedTensor]: ...
+    def __getitem__(self, index: int | slice) -> PlannedTensor | Sequence[PlannedTensor]:
+        return self._objects[index]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[RowsT]):
     """A checked merge.
@@ -54,7 +125,7 @@ class Plan(Generic[RowsT]):
     """
 
     options: Options
-    tensors: tuple[PlannedTensor, ...]
+    tensors: PlannedTensors
     merged: tuple[int, ...]
     base: RowsT
     finetuned: tuple[RowsT, ...]
@@ -86,13 +157,14 @@ def make_plan(
     # An entry that is no tensor can be left out; a tensor that cannot be read cannot be copied either.
     unfit = {name: why for name, why in base.unfit.items() if why.tensor or options.selects(name)}
     problems += unfit_problems(base.label, unfit)
-    merged_names = _names_to_merge(base, options)
+    table = TensorTable.of(base.tensors)
+    merged = _to_merge(table, options)
+    whole = len(merged) == len(table)
     problems += [
-        unsupported(base.label, name, base.tensors[name].dtype)
-        for name in merged_names
-        if base.tensors[name].dtype not in dtypes.CODES
+        unsupported(base.label, table.names[index], table.dtype_names[table.dtype[index]])
+        for index in merged[table.dtype[merged] >= len(dtypes.CODES)].tolist()
     ]
-    if not merged_names and not problems:
+    if len(merged) == 0 and not problems:
         problems.append(
             NothingToMergeError(
                 "no floating-point tensor is left to merge",
@@ -103,53 +175,51 @@ def make_plan(
 
     rows: list[RowsT] = []
     codes: list[np.ndarray] = []
-    in_double = np.array([base.tensors[name].dtype == "F64" for name in merged_names], dtype=bool)
     idle = unmatched(() if more_to_come else options.exclude or (), base)
     for source in collecting(finetuned, problems):
+        if isinstance(source, TabledSource) and source.tensors.same_shapes(table) and not source.unfit:
+            dtype = source.tensors.dtype[merged]
+            if dtype.max(initial=0) < len(dtypes.CODES):  # nothing about it is unlike the base
+                rows.append(source.rows(source.tensors.names) if whole else source.rows_at(merged))
+                codes.append(dtype)
+                continue
         idle = unmatched(idle, source)
-        problems += source_problems(base, source, merged_names, options)
+        names = [table.names[index] for index in merged.tolist()]
+        problems += source_problems(base, source, names, options)
         if not problems:
-            rows.append(source.rows(merged_names))
-            names = (source.tensors[name].dtype for name in merged_names)
-            row = np.fromiter((dtypes.CODES[name] for name in names), np.uint8, len(merged_names))
-            in_double |= row == dtypes.CODES["F64"]
-            codes.append(row)
+            rows.append(source.rows(names))
+            codes.append(np.array([dtypes.CODES[source.tensors[name].dtype] for name in names]))
     problems += [without_match("exclude", pattern) for pattern in idle]
     if not rows and not problems:
         problems.append(PoolError("no fine-tuned checkpoint was given", remedy="Give at least one"))
     raise_problems(problems)
 
-    computes = dict(zip(merged_names, np.where(in_double, "F64", "F32").tolist(), strict=True))
-    tensors = tuple(_planned(name, info, computes.get(name), options) for name, info in base.tensors.items())
+    finetuned_dtypes = np.array(codes, np.uint8)
+    in_double = (table.dtype[merged] == _F64) | (finetuned_dtypes == _F64).any(axis=0)
     return Plan(
         options=options,
-        tensors=tensors,
-        merged=tuple(index for index, tensor in enumerate(tensors) if tensor.merged),
-        base=base.rows(list(base.tensors)),
+        tensors=_planned(table, merged, np.where(in_double, _F64, _F32), options),
+        merged=tuple(merged.tolist()),
+        base=base.rows(table.names),
         finetuned=tuple(rows),
-        finetuned_dtypes=np.stack(codes),
+        finetuned_dtypes=finetuned_dtypes,
     )
 
 
-def output_tensors(base: Source[object], options: Options) -> list[PlannedTensor]:
+def output_tensors(base: Source[object], options: Options) -> PlannedTensors:
     """The tensors of the output as the base alone lets them be known: models may raise ``compute`` to F64."""
-    merged = set(_names_to_merge(base, options))
-    return [
-        _planned(name, info, "F32" if name in merged else None, options)
-        for name, info in base.tensors.items()
-    ]
+    table = TensorTable.of(base.tensors)
+    merged = _to_merge(table, options)
+    return _planned(table, merged, np.full(len(merged), _F32), options)
 
 
-def _names_to_merge(base: Source[object], options: Options) -> list[str]:
-    return [
-        name
-        for name, info in base.tensors.items()
-        if info.dtype not in dtypes.NOT_FLOATING and options.selects(name)
-    ]
+def _to_merge(table: TensorTable, options: Options) -> np.ndarray:
+    """Indices of the tensors to be merged."""
+    floating = np.array([name not in dtypes.NOT_FLOATING for name in table.dtype_names])
+    return np.flatnonzero(floating[table.dtype] & options.selected(table.names))
 
 
-def _planned(name: str, info: TensorInfo, compute: str | None, options: Options) -> PlannedTensor:
-    out_dtype = info.dtype
-    if compute is not None and options.out_dtype is not None:
-        out_dtype = options.out_dtype
-    return PlannedTensor(name=name, shape=info.shape, dtype=info.dtype, out_dtype=out_dtype, compute=compute)
+def _planned(table: TensorTable, merged: np.ndarray, compute: np.ndarray, options: Options) -> PlannedTensors:
+    computes = np.full(len(table), COPIED)
+    computes[merged] = compute
+    return PlannedTensors(table, table.dtype, computes).written_in(options.out_dtype)

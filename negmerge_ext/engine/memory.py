@@ -7,18 +7,18 @@ where they are. The few others are merged in pieces through small packed buffers
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from .. import native
-from ..dtypes import CODES
 from ..errors import MemoryBudgetError
+from ..in_memory.copying import copy_tensors
 from ..in_memory.plain_tensor import raw_view
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
 from ..options import MODES
-from ..plan import Plan
+from ..plan import COPIED, Plan
 from ..stats import NATIVE_STATS
 
 #: Memory that packed copies take where the user set no limit.
@@ -35,37 +35,40 @@ def merge_in_memory(plan: Plan[MemoryRows], target: Target, *, threads: int, max
     ``None``: 64 MiB, or what pieces of a few thousand elements per model need if that is more. Tied tensors
     are written once. Raises :class:`~negmerge_ext.errors.MemoryBudgetError` before anything is written.
     """
-    wanted = [(place, index) for place, index in enumerate(plan.merged) if index not in target.tied]
-    place, index = np.array(wanted, np.int64).reshape(-1, 2).T
-    base, out = plan.base, target.rows
-    # Columns: the base, the fine-tuned models in order, the output.
-    address = np.stack(
-        [base.start[index], *(m.start[place] for m in plan.finetuned), out.start[index]], axis=1
+    tensors, tied = plan.tensors, list(target.tied)
+    merged = tensors.merged
+    place = np.flatnonzero(~np.isin(merged, tied)) if tied else np.arange(len(merged))
+    index = merged[place]
+    # One row per input, the base first, and one for the output.
+    inputs = [(plan.base, index), *((model, place) for model in plan.finetuned)]
+    rows = [*inputs, (target.rows, index)]
+    address = np.array([row.start[at] for row, at in rows])
+    dtype = np.empty(address.shape, np.uint8)
+    dtype[0], dtype[1:-1], dtype[-1] = (
+        tensors.table.dtype[index],
+        plan.finetuned_dtypes[:, place],
+        tensors.out_dtype[index],
     )
-    dtype = np.stack(
-        [_codes(plan, index, "dtype"), *plan.finetuned_dtypes[:, place], _codes(plan, index, "out_dtype")],
-        axis=1,
-    )
-    direct = base.row_major[index] & out.row_major[index]
-    for model in plan.finetuned:
-        direct &= model.row_major[place]
+    direct = np.logical_and.reduce([row.row_major[at] for row, at in rows])
     unlike: dict[int, list[np.ndarray]] = {}
-    for row in np.flatnonzero(~direct).tolist():
-        p, i = wanted[row]
-        values = [base.values[i], *(model.values[p] for model in plan.finetuned), out.values[i]]
+    for column in np.flatnonzero(~direct).tolist():
+        values = [row.values[at[column]] for row, at in rows]
         views = _in_storage_order([raw_view(value) for value in values])
-        direct[row] = all(view.flags.c_contiguous for view in views)
-        if not direct[row]:
-            unlike[row] = views
+        direct[column] = all(view.flags.c_contiguous for view in views)
+        if not direct[column]:
+            unlike[column] = views
 
     if max_memory is not None:
-        _check_budget(plan, {wanted[row][1]: views for row, views in unlike.items()}, max_memory)
-    _copy(plan, target)
-    numel = [plan.tensors[i].numel for i in index[direct].tolist()]
-    _merge_addresses(plan, index[direct], numel, address[direct], dtype[direct], threads)
-    for row, views in unlike.items():
+        _check_budget(plan, {int(index[column]): views for column, views in unlike.items()}, max_memory)
+    unmerged = tensors.compute == COPIED
+    unmerged[tied] = False
+    copy_tensors(plan.base, target.rows, np.flatnonzero(unmerged), threads)
+    numel = tensors.table.numel[index[direct]]
+    _merge_addresses(plan, index[direct], numel, address[:, direct], dtype[:, direct], threads)
+    for column, views in unlike.items():
         room = max(_smallest_room(views), PACKING_BYTES if max_memory is None else max_memory)
-        _merge_in_pieces(plan, index[row : row + 1], views, dtype[row : row + 1], threads, room)
+        one = slice(column, column + 1)
+        _merge_in_pieces(plan, index[one], views, dtype[:, one], threads, room)
 
 
 def _check_budget(plan: Plan[MemoryRows], unlike: dict[int, list[np.ndarray]], max_memory: int) -> None:
@@ -90,35 +93,28 @@ def _packed_itemsize(views: list[np.ndarray]) -> int:
     return sum(view.itemsize for view in views if not view.flags.c_contiguous)
 
 
-def _copy(plan: Plan[MemoryRows], target: Target) -> None:
-    for index, tensor in enumerate(plan.tensors):
-        if not tensor.merged and index not in target.tied:
-            source, destination = plan.base.values[index], target.rows.values[index]
-            if source is not destination:
-                np.copyto(raw_view(destination), raw_view(source))
-
-
 def _merge_addresses(
     plan: Plan[MemoryRows],
     index: np.ndarray,
-    numel: Sequence[int],
+    numel: np.ndarray,
     address: np.ndarray,
     dtype: np.ndarray,
     threads: int,
 ) -> None:
+    """address, dtype: ``[models + 2, tensors]``, the base first and the output last."""
     native.merge(
         method=plan.options.method.code,
         mode=MODES[plan.options.mode],
         scale=plan.options.scale,
         models=plan.models,
         numel=numel,
-        compute=_codes(plan, index, "compute"),
-        base=address[:, 0],
-        base_dtype=dtype[:, 0],
-        finetuned=address[:, 1:-1],
-        finetuned_dtype=dtype[:, 1:-1],
-        out=address[:, -1],
-        out_dtype=dtype[:, -1],
+        compute=plan.tensors.compute[index].astype(np.uint8),
+        base=address[0],
+        base_dtype=dtype[0],
+        finetuned=np.ascontiguousarray(address[1:-1].T),
+        finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
+        out=address[-1],
+        out_dtype=dtype[-1],
         stats=np.zeros(len(numel), NATIVE_STATS),
         threads=threads,
     )
@@ -146,8 +142,8 @@ def _merge_in_pieces(
         for part, copy in zip(parts[:-1], packed[:-1], strict=True):
             if copy is not part:
                 np.copyto(copy, part)
-        address = np.array([[copy.ctypes.data for copy in packed]], np.int64)
-        _merge_addresses(plan, index, [parts[0].size], address, dtype, threads)
+        address = np.array([[copy.ctypes.data] for copy in packed], np.int64)
+        _merge_addresses(plan, index, np.array([parts[0].size]), address, dtype, threads)
         if packed[-1] is not parts[-1]:
             np.copyto(parts[-1], packed[-1])
 
@@ -175,9 +171,3 @@ def _pieces(shape: tuple[int, ...], limit: int) -> Iterator[tuple[int | slice, .
     for prefix in np.ndindex(*shape[:axis]):
         for begin in range(0, shape[axis], step):
             yield (*prefix, slice(begin, begin + step))
-
-
-def _codes(plan: Plan[MemoryRows], index: np.ndarray, field: str) -> np.ndarray:
-    """Native codes of a dtype field of the planned tensors."""
-    tensors = plan.tensors
-    return np.array([CODES[getattr(tensors[i], field)] for i in index.tolist()], np.uint8)

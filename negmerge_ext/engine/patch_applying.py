@@ -24,9 +24,10 @@ from ..options import MODES, Options
 from ..patches.description import Description
 from ..patches.fingerprint import memory
 from ..patches.sections import SEGMENT, Sections, count_kept
-from ..plan import Plan, PlannedTensor
+from ..plan import COPIED, Plan, PlannedTensors
 from ..progress import reporting
 from ..stats import NATIVE_STATS, MergeReport
+from ..table import TensorTable
 from .pipeline import Settings, run
 from .placing import PlacedChunk
 from .preparing import budget_problems
@@ -97,20 +98,13 @@ def _plan(description: Description, source: Checkpoint, options: Options) -> Pla
     """A plan without models, whose merged tensors are those of the patch, in the order of ``source``."""
     raise_problems(list(description.mismatches(source.tensors, source.label)))
     compute = {tensor.name: tensor.compute for tensor in description.tensors}
-    tensors = tuple(
-        PlannedTensor(
-            name=name,
-            shape=info.shape,
-            dtype=info.dtype,
-            out_dtype=options.out_dtype if name in compute and options.out_dtype else info.dtype,
-            compute=compute.get(name),
-        )
-        for name, info in source.tensors.items()
-    )
+    table = TensorTable.of(source.tensors)
+    codes = [dtypes.CODES[compute[name]] if name in compute else COPIED for name in table.names]
+    tensors = PlannedTensors(table, table.dtype, np.array(codes, np.int64)).written_in(options.out_dtype)
     return Plan(
         options=options,
         tensors=tensors,
-        merged=tuple(index for index, tensor in enumerate(tensors) if tensor.merged),
+        merged=tuple(tensors.merged.tolist()),
         base=source.rows(list(source.tensors)),
         finetuned=(),
         finetuned_dtypes=np.empty((0, len(compute)), np.uint8),

@@ -55,11 +55,7 @@ def make_file(
 def _make(
     plan: Plan[Rows], inputs: Sequence[InputIdentity], settings: Settings, target: PatchTarget
 ) -> Description:
-    in_compute = tuple(
-        replace(tensor, out_dtype=tensor.compute) if tensor.compute is not None else tensor
-        for tensor in plan.tensors
-    )
-    plan = replace(plan, tensors=in_compute)
+    plan = replace(plan, tensors=plan.tensors.written_in_compute())
     threads = settings.threads or native.default_threads()
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="negmerge-fingerprint") as pool,

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..checkpoint import Checkpoint
 from ..dtypes import nbytes
-from ..in_memory.plain_tensor import raw_view
+from ..in_memory.copying import copy_tensors
 from ..in_memory.state_dict import MemoryRows, StateDictSource
 from ..in_memory.targets import new_target
 from ..options import Options
-from ..plan import Plan, PlannedTensor
+from ..plan import Plan, PlannedTensors
 from ..source import TensorInfo
 from .pipeline import Settings, run
 from .sinks import InMemory
@@ -34,29 +34,26 @@ def snapshot(source: Checkpoint | StateDictSource) -> StateDictSource:
     else:
         rows = source.rows(list(source.tensors))
         target = new_target(_copying(source.tensors, rows), source)
-        for index, (copy, original) in enumerate(zip(target.rows.values, rows.values, strict=True)):
-            if index not in target.tied:
-                np.copyto(raw_view(copy), raw_view(original))
+        alone = np.setdiff1d(np.arange(len(rows)), list(target.tied))
+        copy_tensors(rows, target.rows, alone)
     return StateDictSource(target.result, source.label)
 
 
 def read_rows(source: Checkpoint, names: Sequence[str]) -> MemoryRows:
     """The tensors ``names`` of a checkpoint, read into memory as packed bytes in row-major order."""
     infos = {name: source.tensors[name] for name in names}
-    values = [np.empty(nbytes(info.dtype, info.numel), np.uint8) for info in infos.values()]
+    sizes = np.array([nbytes(info.dtype, info.numel) for info in infos.values()], np.int64)
+    values = [np.empty(size, np.uint8) for size in sizes.tolist()]
     addresses = np.array([value.ctypes.data for value in values], np.int64)
     run(_copying(infos, source.rows(names)), InMemory(addresses), Settings())
-    return MemoryRows(list(values), addresses, np.ones(len(values), bool))
+    return MemoryRows(values, addresses, np.ones(len(values), bool), sizes)
 
 
 def _copying(tensors: Mapping[str, TensorInfo], rows: RowsT) -> Plan[RowsT]:
     """A plan that merges nothing."""
     return Plan(
         options=Options.parse(),
-        tensors=tuple(
-            PlannedTensor(name=name, shape=info.shape, dtype=info.dtype, out_dtype=info.dtype, compute=None)
-            for name, info in tensors.items()
-        ),
+        tensors=PlannedTensors.copied(tensors),
         merged=(),
         base=rows,
         finetuned=(),

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import dtypes
 from ..checkpoint.base import FileRows
 from ..plan import Plan
 from .plain_tensor import raw_view
@@ -15,8 +14,6 @@ from .state_dict import MemoryRows
 
 #: Work that proving two interleaved views disjoint may take; beyond it they count as overlapping.
 _SHARES_MEMORY_WORK = 100_000
-
-_ITEMSIZE = np.array([dtypes.BITS[name] // 8 for name in sorted(dtypes.CODES, key=dtypes.CODES.__getitem__)])
 
 
 class Described(Protocol):
@@ -37,18 +34,24 @@ def tied_tensors(tensors: Sequence[Described], rows: MemoryRows | FileRows) -> d
     place in a file), dtype, shape and strides. Empty tensors are never tied.
     """
     if isinstance(rows, MemoryRows):
-        place = rows.start
+        place = rows.start[:, np.newaxis]
     else:
         place = np.stack([rows.file.astype(np.int64), rows.offset], axis=1)
-    _, inverse, count = np.unique(place, axis=0, return_inverse=True, return_counts=True)
+    order = np.lexsort(place.T)
+    again = (np.diff(place[order], axis=0) == 0).all(axis=1)
     tied: dict[int, int] = {}
+    if not again.any():
+        return tied
+    shared = np.zeros(len(order), bool)
+    shared[order[1:]] |= again
+    shared[order[:-1]] |= again
     first: dict[object, int] = {}
-    for index in np.flatnonzero(count[inverse.reshape(-1)] > 1).tolist():
+    for index in np.flatnonzero(shared).tolist():
         tensor = tensors[index]
         if tensor.numel == 0:
             continue
         strides = _strides(rows, index, tensor.shape)
-        key = (tuple(np.atleast_1d(place[index]).tolist()), tensor.dtype, tensor.shape, strides)
+        key = (tuple(place[index].tolist()), tensor.dtype, tensor.shape, strides)
         if first.setdefault(key, index) != index:
             tied[index] = first[key]
     return tied
@@ -69,9 +72,12 @@ def overlaps_itself(value: np.ndarray) -> bool:
 def overlaps_within(rows: MemoryRows, tied: dict[int, int]) -> Iterator[tuple[int, int]]:
     """Pairs of tensors of ``rows`` that share memory without being tied."""
     low, high = _spans(rows)
-    order = [index for index in np.argsort(low, kind="stable").tolist() if index not in tied]
-    for place, index in enumerate(order):
-        for later in order[place + 1 :]:
+    order = np.argsort(low, kind="stable")
+    order = order[~np.isin(order, list(tied))] if tied else order
+    if not (np.maximum.accumulate(high[order])[:-1] > low[order][1:]).any():
+        return
+    for place, index in enumerate(order.tolist()):
+        for later in order[place + 1 :].tolist():
             if low[later] >= high[index]:
                 break
             if _shares_memory(rows, index, rows, later):
@@ -87,39 +93,58 @@ def overlaps_with_inputs(
     output that is exactly the memory of its own input is no overlap: each element is read before it is
     written. ``tied`` are the ties of ``out``.
     """
+    inputs = [
+        (model, rows)
+        for model, rows in zip((None, *range(plan.models)), (plan.base, *plan.finetuned), strict=True)
+        if isinstance(rows, MemoryRows)
+    ]
+    if not inputs:
+        return
     everything = np.arange(len(plan.tensors))
-    merged = np.array(plan.merged, np.int64)
-    numel = np.array([plan.tensors[index].numel for index in plan.merged], np.int64)
-    low, high = _spans(out)
     writer = everything.copy()
     writer[list(tied)] = list(tied.values())
+    low, high = _spans(out)
     written = np.flatnonzero((writer == everything) & (high > low))
+    # All inputs' tensors one after the other: their spans, and their indices in the plan.
+    merged = plan.tensors.merged
+    index = np.concatenate([everything if model is None else merged for model, _ in inputs])
+    packed = np.concatenate([rows.row_major for _, rows in inputs])
+    if packed.all():
+        begin = np.concatenate([rows.start for _, rows in inputs])
+        end = begin + np.concatenate([rows.sizes for _, rows in inputs])
+    else:
+        begin, end = np.concatenate([_spans(rows) for _, rows in inputs], axis=1)
+    target = writer[index]
+    own = packed & out.row_major[target] & (begin == low[target]) & (end == high[target])
+    other = np.flatnonzero(~own & (begin < end))
+    if not _meets(low[written], high[written], begin[other], end[other]):
+        return
     written = written[np.argsort(low[written], kind="stable")]
-    reach = np.maximum.accumulate(high[written])
-    inputs: list[tuple[int | None, Any, np.ndarray]] = [(None, plan.base, everything)]
-    inputs += [(model, rows, merged) for model, rows in enumerate(plan.finetuned)]
-    for model, rows, indices in inputs:
-        if not isinstance(rows, MemoryRows):
-            continue
-        if model is None:
-            begin, end = _spans(rows)
-        else:
-            begin, end = _spans(rows, numel * _ITEMSIZE[plan.finetuned_dtypes[model]])
-        first = np.searchsorted(reach, begin, side="right")
-        last = np.searchsorted(low[written], end, side="left")
-        for position in np.flatnonzero((first < last) & (begin < end)).tolist():
-            index = int(indices[position])
-            for target in written[first[position] : last[position]].tolist():
-                own = writer[index] == target and _same_memory(out, target, rows, position)
-                if not own and _shares_memory(out, target, rows, position):
-                    yield target, model, index
+    first = np.searchsorted(np.maximum.accumulate(high[written]), begin[other], side="right")
+    last = np.searchsorted(low[written], end[other], side="left")
+    places = [(model, rows, place) for model, rows in inputs for place in range(len(rows))]
+    for position in np.flatnonzero(first < last).tolist():
+        model, rows, place = places[other[position]]
+        for candidate in written[first[position] : last[position]].tolist():
+            same = target[other[position]] == candidate and _same_memory(out, candidate, rows, place)
+            if not same and _shares_memory(out, candidate, rows, place):
+                yield candidate, model, int(index[other[position]])
 
 
-def _spans(rows: MemoryRows, nbytes: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """First byte of each tensor and the one past its last; ``nbytes`` if known, int64 ``[tensors]``."""
-    if nbytes is None:
-        nbytes = np.array([value.nbytes for value in rows.values], np.int64)
-    low, high = rows.start.copy(), rows.start + nbytes
+def _meets(low: np.ndarray, high: np.ndarray, begin: np.ndarray, end: np.ndarray) -> bool:
+    """Whether any span [low, high) meets any span [begin, end); none is empty."""
+    # Those that begin before a span ends, less those that end before it begins, are those that meet it.
+    # Tensors mostly lie in the order in which they were made, and a stable sort is quick with runs in order.
+    before = np.searchsorted(np.sort(begin, kind="stable"), high)
+    return bool((before != np.searchsorted(np.sort(end, kind="stable"), low, side="right")).any())
+
+
+def _spans(rows: MemoryRows) -> tuple[np.ndarray, np.ndarray]:
+    """First byte of each tensor and the one past its last."""
+    low, high = rows.start, rows.start + rows.sizes
+    if rows.row_major.all():
+        return low, high
+    low = low.copy()
     for index in np.flatnonzero(~rows.row_major).tolist():
         raw = raw_view(rows.values[index])
         steps = [s * (n - 1) for s, n in zip(raw.strides, raw.shape, strict=True)]

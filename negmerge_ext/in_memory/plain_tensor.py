@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 #: What a state dict may hold.
 Value: TypeAlias = "torch.Tensor | np.ndarray"
-
-#: Dtypes whose memory can be read as it is; others (complex, quantised, …) are looked at more closely.
-_EVERYDAY = frozenset(dtypes.CODES) | dtypes.NOT_FLOATING
 
 
 class NotPlainError(Exception):
@@ -49,13 +45,6 @@ def is_torch(value: object) -> bool:
     """Whether ``value`` is a torch tensor; imports nothing."""
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
     return tensor is not None and isinstance(value, tensor)
-
-
-@lru_cache(maxsize=8192)
-def everyday_info(dtype: torch.dtype, shape: torch.Size) -> TensorInfo | None:
-    """The description of a torch tensor, shared by all that look alike; ``None`` for special dtypes."""
-    name = dtypes.from_torch(dtype)
-    return TensorInfo(name, tuple(shape)) if name in _EVERYDAY else None
 
 
 def locate(value: object) -> Located:
@@ -91,12 +80,14 @@ def raw_view(value: Value) -> np.ndarray:
 
 def mark_written(values: Iterable[Value]) -> None:
     """Tell autograd that tensors changed, so that graphs which saved them refuse to go backward."""
-    # Inference tensors are in no graph and have no version.
-    tracked = [value for value in values if is_torch(value) and not value.is_inference()]  # type: ignore[union-attr]
-    if tracked:
-        import torch
-
-        torch.autograd.graph.increment_version(tracked)  # type: ignore[arg-type]
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    written = [value for value in values if isinstance(value, torch.Tensor)]
+    try:
+        torch.autograd.graph.increment_version(written)
+    except RuntimeError:  # inference tensors are in no graph and have no version
+        torch.autograd.graph.increment_version([value for value in written if not value.is_inference()])
 
 
 def _locate_torch(value: torch.Tensor) -> Located:
@@ -108,9 +99,11 @@ def _locate_torch(value: torch.Tensor) -> Located:
     try:
         address = plain.data_ptr()
     except RuntimeError:
+        address = 0
+    if address == 0 and plain.numel() > 0:
         raise NotPlainError(
             UnsupportedTensorError, "has no memory of its own", "Merge outside of function transforms"
-        ) from None
+        )
     info = TensorInfo(dtypes.from_torch(plain.dtype), tuple(plain.shape))
     return Located(plain, info, address, plain.is_contiguous(), copied)
 

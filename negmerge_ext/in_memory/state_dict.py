@@ -9,36 +9,57 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import dtypes
 from ..errors import InputError
-from ..source import TensorInfo, Unfit
-from .plain_tensor import NotPlainError, Value, everyday_info, locate, raw_view
+from ..source import Unfit
+from ..table import TabledSource, TensorTable
+from .plain_tensor import Located, NotPlainError, Value, locate, raw_view
+from .scan import scan
 
 if TYPE_CHECKING:
     import torch
 
     StateDict = Mapping[str, Any] | torch.nn.Module
 
+#: Bytes per element by number of a dtype.
+_ITEMSIZE = np.array([bits // 8 for bits in dtypes.BITS.values()], np.int64)
+
 
 class MemoryRows:
-    """Where some tensors of a state dict lie in memory.
+    """Where some tensors lie in memory.
 
-    values: the tensors, kept alive. start: int64 ``[tensors]``, the address of each one's first element.
-    row_major: bool ``[tensors]``, whether the elements lie there packed in row-major order.
+    start: int64 ``[tensors]``, the address of each one's first element. row_major: bool ``[tensors]``,
+    whether the elements lie there packed in row-major order. sizes: int64 ``[tensors]``, bytes of each.
+    ``values`` are the tensors, kept alive: ``held``, or those at the places ``at`` of it.
     """
 
-    def __init__(self, values: list[Value], start: np.ndarray, row_major: np.ndarray) -> None:
-        self.values = values
+    def __init__(
+        self,
+        held: Sequence[Value],
+        start: np.ndarray,
+        row_major: np.ndarray,
+        sizes: np.ndarray,
+        at: np.ndarray | None = None,
+    ) -> None:
         self.start = start
         self.row_major = row_major
+        self.sizes = sizes
+        self._held = held
+        self._at = at
         self._copies: list[np.ndarray] = []
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.start)
+
+    @cached_property
+    def values(self) -> Sequence[Value]:
+        """The tensors."""
+        return self._held if self._at is None else [self._held[index] for index in self._at.tolist()]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors."""
-        return sum(int(value.nbytes) for value in self.values)
+        return int(self.sizes.sum())
 
     @cached_property
     def address(self) -> np.ndarray:
@@ -56,7 +77,7 @@ class MemoryRows:
         return address
 
 
-class StateDictSource:
+class StateDictSource(TabledSource[MemoryRows]):
     """A state dict (torch tensors, numpy arrays or both) or a module, as the planner's ``Source``.
 
     Nothing is copied, apart from the few tensors whose memory does not hold their values (numpy arrays of
@@ -67,70 +88,57 @@ class StateDictSource:
 
     def __init__(self, state: StateDict, label: str) -> None:
         self.label = label
-        self.tensors: dict[str, TensorInfo] = {}
-        self.values: list[Value] = []
+        self.state = _as_mapping(state, label)
         self.copied: set[str] = set()
         self.unfit: dict[str, Unfit] = {}
-        self._start: list[int] = []
-        self._row_major: list[bool] = []
-        self.state = as_mapping(state, label)
-        self._scan(self.state)
+        values = tuple(self.state.values())
+        found = scan(self.state, values)
+        #: Whether all entries are torch tensors with plain memory.
+        self.ordinary = found is not None
+        if found is not None:
+            self.tensors, self._start, self._row_major = found
+            self.values: Sequence[Value] = values
+            self._sizes = self.tensors.numel * _ITEMSIZE[self.tensors.dtype]
+        else:
+            _check_names(self.state, label)
+            self._look_closely(values)
 
     def rows(self, names: Sequence[str]) -> MemoryRows:
         """Where the tensors ``names`` lie, in that order."""
-        start = np.array(self._start, np.int64)
-        row_major = np.array(self._row_major, bool)
-        if list(names) == list(self.tensors):
-            return MemoryRows(self.values, start, row_major)
+        if names is self.tensors.names:
+            return MemoryRows(self.values, self._start, self._row_major, self._sizes)
         position = {name: index for index, name in enumerate(self.tensors)}
-        chosen = [position[name] for name in names]
-        return MemoryRows([self.values[index] for index in chosen], start[chosen], row_major[chosen])
+        return self.rows_at(np.array([position[name] for name in names], np.int64))
 
-    def _scan(self, state: Mapping[str, Any]) -> None:
-        values = list(state.values())
-        usual = _columns_of_usual_tensors(values)
-        if usual is not None:
-            infos, self._start, self._row_major = usual
-            self.tensors = dict(zip(state, infos, strict=True))
-            self.values = values
-            return
-        for name, value in zip(state, values, strict=True):
+    def rows_at(self, places: np.ndarray) -> MemoryRows:
+        """Where the tensors at these places of ``tensors`` lie, in that order."""
+        columns = self._start[places], self._row_major[places], self._sizes[places]
+        return MemoryRows(self.values, *columns, places)
+
+    def _look_closely(self, values: Sequence[Any]) -> None:
+        plain: dict[str, Located] = {}
+        for name, value in zip(self.state, values, strict=True):
             try:
-                located = locate(value)
+                plain[name] = locate(value)
             except NotPlainError as error:
                 self.unfit[name] = error.reason
-                continue
-            self.tensors[name] = located.info
-            self.values.append(located.value)
-            self._start.append(located.address)
-            self._row_major.append(located.row_major)
-            if located.copied:
-                self.copied.add(name)
-
-
-def _columns_of_usual_tensors(values: list[Any]) -> tuple[list[TensorInfo], list[int], list[bool]] | None:
-    """Descriptions, addresses and packing of torch tensors, if all are ordinary ones; else ``None``.
-
-    Merging thousands of small tensors takes as long as looking at them, so this asks each tensor only what
-    tells an ordinary one from a special one, in loops without bytecode.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None or not {torch.Tensor, torch.nn.Parameter}.issuperset(map(type, values)):
-        return None
-    tensor = torch.Tensor
-    try:
-        found = map(everyday_info, map(tensor.dtype.__get__, values), map(tensor.shape.__get__, values))
-        infos = [info for info in found if info is not None]
-        on_cpu, negated = map(tensor.is_cpu.__get__, values), map(tensor.is_neg, values)
-        if len(infos) < len(values) or not all(on_cpu) or any(negated):
-            return None
-        return infos, list(map(tensor.data_ptr, values)), list(map(tensor.is_contiguous, values))
-    except RuntimeError:  # sparse and nested tensors lack a shape or an address
-        return None
+        found = plain.values()
+        self.copied.update(name for name, located in plain.items() if located.copied)
+        self.tensors = TensorTable.of({name: located.info for name, located in plain.items()})
+        self.values = [located.value for located in found]
+        self._start = np.array([located.address for located in found], np.int64)
+        self._row_major = np.array([located.row_major for located in found], bool)
+        self._sizes = np.array([located.value.nbytes for located in found], np.int64)
 
 
 def as_mapping(state: StateDict, label: str) -> Mapping[str, Any]:
     """The names and tensors of a state dict or module; a module's own parameters, not detached copies."""
+    named = _as_mapping(state, label)
+    _check_names(named, label)
+    return named
+
+
+def _as_mapping(state: StateDict, label: str) -> Mapping[str, Any]:
     if is_module(state):
         named: Mapping[str, Any] = state.state_dict(keep_vars=True)  # type: ignore[union-attr]
         return named
@@ -140,6 +148,10 @@ def as_mapping(state: StateDict, label: str) -> Mapping[str, Any]:
             path=label,
             remedy="Give a mapping of names to tensors, an nn.Module, or the path of a checkpoint",
         )
+    return state
+
+
+def _check_names(state: Mapping[str, Any], label: str) -> None:
     unnamed = [name for name in state if not isinstance(name, str)]
     if unnamed:
         raise InputError(
@@ -147,7 +159,6 @@ def as_mapping(state: StateDict, label: str) -> Mapping[str, Any]:
             path=label,
             remedy="Give a mapping of tensor names to tensors",
         )
-    return state
 
 
 def is_module(value: object) -> bool:

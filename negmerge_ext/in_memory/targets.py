@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, native
 from ..compatibility import unfit_problems
 from ..errors import (
     DtypeError,
@@ -64,31 +64,31 @@ class Target:
             np.copyto(raw, packed)
 
 
-def new_target(plan: Plan[Any], base: StateDictSource | None) -> Target:
+def new_target(plan: Plan[Any], base: StateDictSource | None, threads: int = 0) -> Target:
     """Make a state dict like the base: names, order, layout, ties, torch or numpy as there; uninitialised.
+
+    Large memory is had from the system at once, in huge pages if it has them and by ``threads`` threads
+    (0: the default): page faults while merging take longer.
 
     base: the base if it is a state dict, whose entries that are no tensors go along as they are; the tensors
     of a base on disk become torch tensors.
     """
     tied = tied_tensors(plan.tensors, plan.base)
-    values: list[Value] = []
-    for index, tensor in enumerate(plan.tensors):
-        like = None if base is None else base.values[index]
-        values.append(values[tied[index]] if index in tied else _empty(tensor, like))
+    values, start, sizes = _empty_values(plan, tied, base)
     result: dict[str, Any] = OrderedDict() if base and isinstance(base.state, OrderedDict) else {}
-    result.update(zip((tensor.name for tensor in plan.tensors), values, strict=True))
+    result.update(zip(plan.tensors.table.names, values, strict=True))
     if base is not None and base.unfit:
         made = dict(result)
         result.clear()
         result.update((name, made.get(name, value)) for name, value in base.state.items())
     if base is not None and isinstance(result, OrderedDict) and hasattr(base.state, "_metadata"):
         result._metadata = base.state._metadata.copy()  # type: ignore[attr-defined]
-    start = np.array([_address(value) for value in values], np.int64)
     # An empty copy of a packed tensor is packed; of another one it may be, for torch and numpy alike.
     row_major = np.ones(len(values), bool) if base is None else plan.base.row_major.copy()
     for index in np.flatnonzero(~row_major).tolist():
         row_major[index] = raw_view(values[index]).flags.c_contiguous
-    return Target(result, MemoryRows(values, start, row_major), tied)
+    native.populate(start, sizes, threads)
+    return Target(result, MemoryRows(values, start, row_major, sizes), tied)
 
 
 def given_target(plan: Plan[Any], out: StateDict) -> Target:
@@ -100,20 +100,25 @@ def given_target(plan: Plan[Any], out: StateDict) -> Target:
     overlaps other tensors. Excluded entries that are no tensors are left as they are.
     """
     source = StateDictSource(out, "out")
-    names = [tensor.name for tensor in plan.tensors]
-    problems = [*_unfit_problems(plan, source), *_name_problems(source, names)]
-    given = dict(zip(source.tensors, source.values, strict=True))
-    for tensor in plan.tensors:
-        if tensor.name in given:
-            problems += _tensor_problems(source, given[tensor.name], tensor, plan.options.out_dtype)
-    raise_problems(problems)
-    rows = source.rows(names)
-    for index in np.flatnonzero(~rows.row_major).tolist():
-        if overlaps_itself(raw_view(rows.values[index])):
-            problems.append(_unwritable(names[index], "has elements that share their memory", "Use .clone()"))
+    names = plan.tensors.table.names
+    if _plainly_fits(plan, source):
+        rows = source.rows(source.tensors.names)
+    else:
+        problems = [*_unfit_problems(plan, source), *_name_problems(source, names)]
+        given = dict(zip(source.tensors, source.values, strict=True))
+        for tensor in plan.tensors:
+            if tensor.name in given:
+                problems += _tensor_problems(source, given[tensor.name], tensor, plan.options.out_dtype)
+        raise_problems(problems)
+        rows = source.rows(names)
+    problems = [
+        _unwritable(names[index], "has elements that share their memory", "Use .clone()")
+        for index in np.flatnonzero(~rows.row_major).tolist()
+        if overlaps_itself(raw_view(rows.values[index]))
+    ]
     raise_problems(problems)
     tied = tied_tensors(plan.tensors, rows)
-    problems += [
+    problems = [
         _unwritable(names[b], f"overlaps '{names[a]}'", "Give every tensor its own memory")
         for a, b in overlaps_within(rows, tied)
     ]
@@ -129,7 +134,16 @@ def given_target(plan: Plan[Any], out: StateDict) -> Target:
     return Target(out, rows, tied)
 
 
-def _name_problems(source: StateDictSource, names: list[str]) -> list[NegmergeError]:
+def _plainly_fits(plan: Plan[Any], source: StateDictSource) -> bool:
+    """Whether an output has ordinary tensors of just the names, order, shapes and dtypes to be written."""
+    return (
+        source.ordinary
+        and source.tensors.same_shapes(plan.tensors.table)
+        and np.array_equal(source.tensors.dtype, plan.tensors.out_dtype)
+    )
+
+
+def _name_problems(source: StateDictSource, names: Sequence[str]) -> list[NegmergeError]:
     remedy = "Give out the names of the base"
     known = set(names)
     problems: list[NegmergeError] = [
@@ -145,7 +159,7 @@ def _name_problems(source: StateDictSource, names: list[str]) -> list[NegmergeEr
 
 
 def _unfit_problems(plan: Plan[Any], source: StateDictSource) -> list[NegmergeError]:
-    names = {tensor.name for tensor in plan.tensors}
+    names = set(plan.tensors.table.names)
     # What the base has as a tensor must be one here, excluded or not.
     unfit = {
         name: why
@@ -193,6 +207,25 @@ def _unwritable(name: str, message: str, remedy: str = "Give a writable copy") -
     return UnsupportedTensorError(message, path="out", tensor=name, remedy=remedy)
 
 
+def _empty_values(
+    plan: Plan[Any], tied: dict[int, int], base: StateDictSource | None
+) -> tuple[list[Value], np.ndarray, np.ndarray]:
+    """New tensors, their addresses and their bytes."""
+    tensors, values = plan.tensors, list[Value]()
+    if base is not None and base.ordinary and not tied and tensors.out_dtype is tensors.table.dtype:
+        import torch
+
+        empty_like: Any = torch.empty_like
+        values += map(empty_like, base.values)
+        address: Any = torch.Tensor.data_ptr
+        return values, np.array(list(map(address, values)), np.int64), plan.base.sizes
+    for index, tensor in enumerate(tensors):
+        like = None if base is None else base.values[index]
+        values.append(values[tied[index]] if index in tied else _empty(tensor, like))
+    start, sizes = np.array([_place(value) for value in values], np.int64).reshape(-1, 2).T
+    return values, np.ascontiguousarray(start), np.ascontiguousarray(sizes)
+
+
 def _empty(tensor: PlannedTensor, like: Value | None) -> Value:
     if isinstance(like, np.ndarray):
         dtype = like.dtype if tensor.out_dtype == tensor.dtype else dtypes.to_numpy(tensor.out_dtype)
@@ -206,7 +239,8 @@ def _empty(tensor: PlannedTensor, like: Value | None) -> Value:
     return torch.empty_like(like, dtype=dtypes.to_torch(tensor.out_dtype))
 
 
-def _address(value: Value) -> int:
+def _place(value: Value) -> tuple[int, int]:
+    """Address and bytes."""
     if isinstance(value, np.ndarray):
-        return int(value.__array_interface__["data"][0])
-    return value.data_ptr()
+        return value.__array_interface__["data"][0], value.nbytes
+    return value.data_ptr(), value.nbytes

@@ -27,6 +27,8 @@ def check_ties(plan: Plan[Any], tied: dict[int, int], labels: list[str]) -> None
     tied: plan index of a tensor to the plan index of the one whose memory it shares. labels: how errors
     name the base and each model. Raises :class:`~negmerge_ext.errors.TiedTensorError` naming both tensors.
     """
+    if not tied:
+        return
     position = {index: place for place, index in enumerate(plan.merged)}
     problems: list[NegmergeError] = []
     with FileReader() as reader:
