@@ -74,7 +74,7 @@ def overlaps_within(rows: MemoryRows, tied: dict[int, int]) -> Iterator[tuple[in
     low, high = _spans(rows)
     order = np.argsort(low, kind="stable")
     order = order[~np.isin(order, list(tied))] if tied else order
-    if not (np.maximum.accumulate(high[order])[:-1] > low[order][1:]).any():
+    if not _cross(low[order], high[order]):
         return
     for place, index in enumerate(order.tolist()):
         for later in order[place + 1 :].tolist():
@@ -116,10 +116,12 @@ def overlaps_with_inputs(
         begin, end = np.concatenate([_spans(rows) for _, rows in inputs], axis=1)
     target = writer[index]
     own = packed & out.row_major[target] & (begin == low[target]) & (end == high[target])
+    written = written[np.argsort(low[written], kind="stable")]
+    if _cross(low[written], high[written]):
+        own[:] = False  # what is one output's own may be in another's way
     other = np.flatnonzero(~own & (begin < end))
     if not _meets(low[written], high[written], begin[other], end[other]):
         return
-    written = written[np.argsort(low[written], kind="stable")]
     first = np.searchsorted(np.maximum.accumulate(high[written]), begin[other], side="right")
     last = np.searchsorted(low[written], end[other], side="left")
     places = [(model, rows, place) for model, rows in inputs for place in range(len(rows))]
@@ -129,6 +131,11 @@ def overlaps_with_inputs(
             same = target[other[position]] == candidate and _same_memory(out, candidate, rows, place)
             if not same and _shares_memory(out, candidate, rows, place):
                 yield candidate, model, int(index[other[position]])
+
+
+def _cross(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether any two spans [low, high) meet; they are sorted by ``low``."""
+    return bool((np.maximum.accumulate(high)[:-1] > low[1:]).any())
 
 
 def _meets(low: np.ndarray, high: np.ndarray, begin: np.ndarray, end: np.ndarray) -> bool:

