@@ -7,17 +7,35 @@
 #include "dispatch.h"
 #include "float_environment.h"
 #include "pool.h"
+#include "tuning.h"
 
 namespace negmerge {
 namespace {
 
 size_t blocks_of(size_t numel) { return (numel + kBlock - 1) / kBlock; }
 
+// What a merge needs to know of all its tensors together.
+Merge tuned(Merge merge, const std::vector<Tensor>& tensors) {
+  size_t bytes = 0;
+  for (const Tensor& tensor : tensors)
+    if (tensor.out != nullptr) bytes += tensor.numel * item_size(tensor.out_dtype);
+  merge.stream = bytes >= kStreamBytes;
+  return merge;
+}
+
+int useful_threads(const Merge& merge, const std::vector<Tensor>& tensors, int threads) {
+  size_t elements = 0;
+  for (const Tensor& tensor : tensors) elements += tensor.numel * (merge.models_given + 1);
+  return elements <= kAloneElements ? 1 : threads;
+}
+
 }  // namespace
 
-bool run_merge(const Merge& merge, const std::vector<Tensor>& tensors, TensorStats* stats, int64_t* histogram,
+bool run_merge(const Merge& asked, const std::vector<Tensor>& tensors, TensorStats* stats, int64_t* histogram,
                int threads, const Poll& poll) {
+  const Merge merge = tuned(asked, tensors);
   std::vector<size_t> first_block = {0};
+  first_block.reserve(tensors.size() + 1);
   for (const Tensor& tensor : tensors) first_block.push_back(first_block.back() + blocks_of(tensor.numel));
   std::vector<BlockStats> block_stats(first_block.back());
   const Kernels& kernels = active_kernels();
@@ -35,7 +53,7 @@ bool run_merge(const Merge& merge, const std::vector<Tensor>& tensors, TensorSta
     const std::lock_guard<std::mutex> lock(histogram_mutex);
     for (size_t h = 0; h < bins; h++) histogram[t * bins + h] += own[h];
   };
-  if (!parallel_for(block_stats.size(), threads, work, poll)) return false;
+  if (!parallel_for(block_stats.size(), useful_threads(merge, tensors, threads), work, poll)) return false;
   if (!merge.end) return true;
 
   const FloatEnvironment environment;  // sums of squares may be denormal
