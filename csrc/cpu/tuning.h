@@ -13,13 +13,14 @@ constexpr size_t kTile = 1024;
 // Models visited per sweep over a tile. N = 8: 1.01 in groups of 4, 1.04 of 6, 1.21 of 8; N = 30: 0.91, 0.98, 0.94.
 constexpr size_t kGroup = 8;
 
-// How far ahead of its use a stream is fetched into L2, and how near (3 would be L1). N = 8: 0.83 without, 1.21 with
-// 2048 or 4096 bytes; into L1 0.91, since streams that lie alike in their pages compete for the same sets.
+// How far ahead of its use a stream is fetched into L2, and how near (3 would be L1). N = 8: 1.01 where it is 0.86
+// without; 2048 and 4096 bytes are equal. Into L1 0.91 where L2 has 1.21: streams that lie alike in their pages compete
+// for the same sets.
 constexpr size_t kPrefetchBytes = 2048;
 constexpr int kPrefetchLocality = 2;
 
-// Bytes of output from which on it is written past the caches: as much as they may hold. N = 2: 1.02 against 1.00; N =
-// 8: equal; below, whoever reads the output next finds it there.
+// Output of so many bytes, as many as caches may hold, is written past them. N = 2: 1.11 against 1.01; N = 8: equal. A
+// smaller one is there for whoever reads it next.
 constexpr size_t kStreamBytes = size_t{32} << 20;
 
 // Consecutive blocks that a thread takes at a time, if there are many. N = 8: 1.21 one by one, 1.28 by sixteen.
