@@ -35,11 +35,11 @@ NEGMERGE_HD V visit(V finetuned, V base, V& sum, V& lowest, V& highest) {
 // Where all differences are positive. A sum is NaN if some difference is, or if infinities of both signs met; either
 // way there is no consensus.
 template <class V>
-NEGMERGE_HD auto all_positive(V sum, V lowest) {
+NEGMERGE_HD auto all_positive(V sum, V lowest) -> decltype(above_zero(lowest)) {
   return both(above_zero(lowest), is_number(sum));
 }
 template <class V>
-NEGMERGE_HD auto all_negative(V sum, V highest) {
+NEGMERGE_HD auto all_negative(V sum, V highest) -> decltype(below_zero(highest)) {
   return both(below_zero(highest), is_number(sum));
 }
 
