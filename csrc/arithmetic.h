@@ -1,8 +1,9 @@
 // The arithmetic of every method, once, for scalars, SIMD registers and CUDA alike (docs/arithmetic.md).
 //
 // V is a value or a vector of values of the compute type, Mask what its comparisons give; their functions (above_zero,
-// below_zero, both, select) are found by argument type. Each operation is rounded by itself: translation units that
-// include this header are compiled without contraction of multiplications and additions.
+// below_zero, is_number, both, either, select, smaller, larger) are found by argument type. Each operation is rounded
+// by itself: translation units that include this header are compiled without contraction of multiplications and
+// additions.
 #pragma once
 
 #include "dtype.h"
@@ -17,19 +18,29 @@ constexpr int kMethods = 2, kModes = 3;
 // The running sum starts here: -0.0 + x is x for every x, +0.0 + -0.0 is not.
 constexpr double kEmptySum = -0.0;
 
-// Add one task vector to the running sum; a zero or NaN difference leaves both sign camps.
-template <class V, class Mask>
-NEGMERGE_HD V visit(V finetuned, V base, V& sum, Mask& positive, Mask& negative) {
+// The range of differences starts empty, from +infinity down to -infinity.
+constexpr float kEmptyLowest = __builtin_huge_valf(), kEmptyHighest = -__builtin_huge_valf();
+
+// Add one task vector to the running sum and widen the range of differences. Minimum and maximum cost half of what
+// comparisons do; they may pass over a NaN, which however stays in the sum.
+template <class V>
+NEGMERGE_HD V visit(V finetuned, V base, V& sum, V& lowest, V& highest) {
   const V delta = finetuned - base;
   sum = sum + delta;
-  positive = both(positive, above_zero(delta));
-  negative = both(negative, below_zero(delta));
+  lowest = smaller(delta, lowest);
+  highest = larger(delta, highest);
   return delta;
 }
 
-// Which elements enter the merged vector, from one bit per element that all differences are positive (negative).
-NEGMERGE_HD uint32_t kept_bits(Method method, uint32_t positive, uint32_t negative) {
-  return method == Method::uniform ? ~0u : positive | negative;
+// Where all differences are positive. A sum is NaN if some difference is, or if infinities of both signs met; either
+// way there is no consensus.
+template <class V>
+NEGMERGE_HD auto all_positive(V sum, V lowest) -> decltype(above_zero(lowest)) {
+  return both(above_zero(lowest), is_number(sum));
+}
+template <class V>
+NEGMERGE_HD auto all_negative(V sum, V highest) -> decltype(below_zero(highest)) {
+  return both(below_zero(highest), is_number(sum));
 }
 
 // The merged task vector: the mean over all models where kept, zero elsewhere.

@@ -12,6 +12,11 @@ struct PackMask {
   static constexpr int kRegisters = kPack / V::kLanes;
   typename V::Mask m[kRegisters];
 
+  static NEGMERGE_HD PackMask all() {
+    PackMask mask;
+    for (int i = 0; i < kRegisters; i++) mask.m[i] = V::mask_from_bits(~0u);
+    return mask;
+  }
   static NEGMERGE_HD PackMask from_bits(uint32_t bits) {
     PackMask mask;
     for (int i = 0; i < kRegisters; i++) mask.m[i] = V::mask_from_bits(bits >> (i * V::kLanes));
@@ -70,6 +75,12 @@ NEGMERGE_HD Pack<V> magnitude(Pack<V> a) {
   for (V& r : a.v) r = V::magnitude(r);
   return a;
 }
+// The smaller; b where one is NaN, or on NEON perhaps NaN.
+template <class V>
+NEGMERGE_HD Pack<V> smaller(Pack<V> a, const Pack<V>& b) {
+  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::smaller(a.v[i], b.v[i]);
+  return a;
+}
 // The larger; b where a is NaN.
 template <class V>
 NEGMERGE_HD Pack<V> larger(Pack<V> a, const Pack<V>& b) {
@@ -90,8 +101,19 @@ NEGMERGE_HD PackMask<V> below_zero(const Pack<V>& a) {
   return mask;
 }
 template <class V>
+NEGMERGE_HD PackMask<V> is_number(const Pack<V>& a) {
+  PackMask<V> mask;
+  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::equal(a.v[i], a.v[i]);
+  return mask;
+}
+template <class V>
 NEGMERGE_HD PackMask<V> both(PackMask<V> a, const PackMask<V>& b) {
   for (int i = 0; i < PackMask<V>::kRegisters; i++) a.m[i] = V::mask_and(a.m[i], b.m[i]);
+  return a;
+}
+template <class V>
+NEGMERGE_HD PackMask<V> either(PackMask<V> a, const PackMask<V>& b) {
+  for (int i = 0; i < PackMask<V>::kRegisters; i++) a.m[i] = V::mask_or(a.m[i], b.m[i]);
   return a;
 }
 template <class V>
@@ -101,11 +123,9 @@ NEGMERGE_HD Pack<V> select(const PackMask<V>& mask, Pack<V> a, const Pack<V>& b)
 }
 template <class V>
 NEGMERGE_HD uint32_t non_finite_bits(const Pack<V>& a) {
-  const Pack<V> nothing = a - a;  // 0 where finite, else NaN
-  uint32_t bits = 0;
-  for (int i = 0; i < Pack<V>::kRegisters; i++)
-    bits |= V::mask_bits(V::not_equal(nothing.v[i], nothing.v[i])) << (i * V::kLanes);
-  return bits;
+  PackMask<V> mask;
+  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::non_finite(a.v[i]);
+  return mask.bits();
 }
 template <class V>
 NEGMERGE_HD bool any_nan(const Pack<V>& a) {
@@ -156,6 +176,7 @@ NEGMERGE_HD Pack<V> load_as(const unsigned char* from) {
   }
 }
 
+template <bool kNan = true>
 NEGMERGE_HD void store_as(Dtype dtype, const Pack<F32>& p, unsigned char* to) {
   alignas(64) float values[kPack];
   switch (dtype) {
@@ -165,7 +186,7 @@ NEGMERGE_HD void store_as(Dtype dtype, const Pack<F32>& p, unsigned char* to) {
       for (int i = 0; i < Pack<F32>::kRegisters; i++) p.v[i].store_f16(to + 2 * i * F32::kLanes);
       break;
     case Dtype::bf16:
-      for (int i = 0; i < Pack<F32>::kRegisters; i++) p.v[i].store_bf16(to + 2 * i * F32::kLanes);
+      for (int i = 0; i < Pack<F32>::kRegisters; i++) p.v[i].template store_bf16<kNan>(to + 2 * i * F32::kLanes);
       break;
     case Dtype::e4m3:
       p.store(values);
@@ -177,11 +198,12 @@ NEGMERGE_HD void store_as(Dtype dtype, const Pack<F32>& p, unsigned char* to) {
       break;
   }
 }
+template <bool kNan = true>
 NEGMERGE_HD void store_as(Dtype dtype, const Pack<F64>& p, unsigned char* to) {
   if (dtype == Dtype::f64)
     p.store(to);
   else
-    store_as(dtype, narrow(p), to);  // through fp32, as torch converts
+    store_as<kNan>(dtype, narrow(p), to);  // through fp32, as torch converts
 }
 
 }  // namespace

@@ -13,12 +13,15 @@
 #include <thread>
 
 #include "float_environment.h"
+#include "tuning.h"
 
 namespace negmerge {
 namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
 constexpr size_t kMostThreads = 1024;
+// How often a thread comes for work at least, so that all are done at about the same time.
+constexpr size_t kTurns = 8;
 
 // Counts in a child how often it and its ancestors were forked.
 std::atomic<int> forks{0};
@@ -26,14 +29,17 @@ std::atomic<int> forks{0};
 // One call of parallel_for.
 class Job {
  public:
-  Job(size_t count, const std::function<void(size_t)>& work, const std::function<bool()>& poll)
-      : count_(count), work_(work), poll_(poll) {}
+  Job(size_t count, size_t threads, const std::function<void(size_t)>& work, const std::function<bool()>& poll)
+      : count_(count),
+        at_once_(std::clamp<size_t>(count / (kTurns * threads), 1, kMostBlocksAtOnce)),
+        work_(work),
+        poll_(poll) {}
 
   // What a helping thread does.
   void help() noexcept {
     try {
       const FloatEnvironment environment;
-      for (size_t i; !stopped_ && (i = next_++) < count_;) work_(i);
+      take([this](size_t i) { work_(i); });
     } catch (...) {
       fail(std::current_exception());
     }
@@ -44,13 +50,13 @@ class Job {
     try {
       const FloatEnvironment environment;
       auto asked = std::chrono::steady_clock::now();
-      for (size_t i; !stopped_ && (i = next_++) < count_;) {
+      take([&](size_t i) {
         work_(i);
         const auto now = std::chrono::steady_clock::now();
-        if (now - asked < kPollInterval) continue;
+        if (now - asked < kPollInterval) return;
         asked = now;
         ask();
-      }
+      });
     } catch (...) {
       fail(std::current_exception());
     }
@@ -76,13 +82,20 @@ class Job {
   }
 
  private:
+  // Do what is left, some consecutive work at a time.
+  template <class Do>
+  void take(Do&& one) {
+    for (size_t first; !stopped_ && (first = next_.fetch_add(at_once_)) < count_;)
+      for (size_t i = first; !stopped_ && i < std::min(first + at_once_, count_); i++) one(i);
+  }
+
   void fail(std::exception_ptr failure) noexcept {
     const std::lock_guard<std::mutex> lock(failure_mutex_);
     if (!failure_) failure_ = failure;
     stopped_ = true;
   }
 
-  const size_t count_;
+  const size_t count_, at_once_;
   const std::function<void(size_t)>& work_;
   const std::function<bool()>& poll_;
   const int forks_before_ = forks;
@@ -164,8 +177,8 @@ const int kForkHandler = pthread_atfork(nullptr, nullptr, [] {
 
 bool parallel_for(size_t count, int threads, const std::function<void(size_t)>& work,
                   const std::function<bool()>& poll) {
-  Job job(count, work, poll);
-  const size_t most = std::min({count, static_cast<size_t>(threads), kMostThreads});
+  const size_t most = std::max<size_t>(std::min({count, static_cast<size_t>(threads), kMostThreads}), 1);
+  Job job(count, most, work, poll);
   Pool& own = *pool;
   if (most <= 1 || !own.reserve())
     job.lead();

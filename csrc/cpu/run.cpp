@@ -6,11 +6,31 @@
 #include "block_table.h"
 #include "dispatch.h"
 #include "pool.h"
+#include "tuning.h"
 
 namespace negmerge {
+namespace {
 
-bool run_merge(const Merge& merge, const std::vector<Tensor>& tensors, TensorStats* stats, int64_t* histogram,
+// What a merge needs to know of all its tensors together.
+Merge tuned(Merge merge, const std::vector<Tensor>& tensors) {
+  size_t bytes = 0;
+  for (const Tensor& tensor : tensors)
+    if (tensor.out != nullptr) bytes += tensor.numel * item_size(tensor.out_dtype);
+  merge.stream = bytes >= kStreamBytes;
+  return merge;
+}
+
+int useful_threads(const Merge& merge, const std::vector<Tensor>& tensors, int threads) {
+  size_t elements = 0;
+  for (const Tensor& tensor : tensors) elements += tensor.numel * (merge.models_given + 1);
+  return elements <= kAloneElements ? 1 : threads;
+}
+
+}  // namespace
+
+bool run_merge(const Merge& asked, const std::vector<Tensor>& tensors, TensorStats* stats, int64_t* histogram,
                int threads, const Poll& poll) {
+  const Merge merge = tuned(asked, tensors);
   BlockTable blocks;
   for (const Tensor& tensor : tensors) blocks.append(tensor.numel);
   blocks.allocate();
@@ -27,7 +47,7 @@ bool run_merge(const Merge& merge, const std::vector<Tensor>& tensors, TensorSta
     const std::lock_guard<std::mutex> lock(histogram_mutex);
     for (size_t h = 0; h < bins; h++) histogram[t * bins + h] += own[h];
   };
-  if (!parallel_for(blocks.size(), threads, work, poll)) return false;
+  if (!parallel_for(blocks.size(), useful_threads(merge, tensors, threads), work, poll)) return false;
   if (merge.end) blocks.add_up(stats);
   return true;
 }

@@ -25,17 +25,31 @@ struct F32 {
   friend NEGMERGE_HD F32 operator*(F32 a, F32 b) { return _mm256_mul_ps(a.r, b.r); }
   friend NEGMERGE_HD F32 operator/(F32 a, F32 b) { return _mm256_div_ps(a.r, b.r); }
   static NEGMERGE_HD F32 magnitude(F32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.r); }
+  static NEGMERGE_HD F32 smaller(F32 a, F32 b) { return _mm256_min_ps(a.r, b.r); }
   static NEGMERGE_HD F32 larger(F32 a, F32 b) { return _mm256_max_ps(a.r, b.r); }
 
   static NEGMERGE_HD Mask above(F32 a, F32 b) { return _mm256_cmp_ps(a.r, b.r, _CMP_GT_OQ); }
+  static NEGMERGE_HD Mask equal(F32 a, F32 b) { return _mm256_cmp_ps(a.r, b.r, _CMP_EQ_OQ); }
   static NEGMERGE_HD Mask not_equal(F32 a, F32 b) { return _mm256_cmp_ps(a.r, b.r, _CMP_NEQ_UQ); }
+  static NEGMERGE_HD Mask non_finite(F32 a) {
+    const __m256 nothing = _mm256_sub_ps(a.r, a.r);  // 0 where finite, else NaN
+    return _mm256_cmp_ps(nothing, nothing, _CMP_UNORD_Q);
+  }
   static NEGMERGE_HD F32 select(Mask m, F32 a, F32 b) { return _mm256_blendv_ps(b.r, a.r, m); }
   static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _mm256_and_ps(a, b); }
+  static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return _mm256_or_ps(a, b); }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }
   static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
     const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane);
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane));
+  }
+
+  static NEGMERGE_HD void count(Mask m, uint16_t* counts) {
+    auto* const to = reinterpret_cast<__m128i*>(counts);
+    const __m256i wide = _mm256_castps_si256(m);
+    const __m128i ones = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storeu_si128(to, _mm_sub_epi16(_mm_loadu_si128(to), ones));
   }
 
   static NEGMERGE_HD F32 load_f16(const unsigned char* from) {
@@ -46,17 +60,23 @@ struct F32 {
   }
   static NEGMERGE_HD F32 load_bf16(const unsigned char* from) {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+    const __m256i to_upper_half = _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7,  //
+                                                   -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15);
+    return _mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bits), to_upper_half));
   }
+  template <bool kNan>
   NEGMERGE_HD void store_bf16(unsigned char* to) const {
-    const __m256i bits = _mm256_castps_si256(r), high = _mm256_srli_epi32(bits, 16);
-    const __m256i even = _mm256_and_si256(high, _mm256_set1_epi32(1));
-    const __m256i rounded =
-        _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff))), 16);
-    const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-    const __m256i encoded = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(not_equal(r, r)));
-    // Packing works within 128-bit halves; the permutation puts the two halves side by side.
-    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(encoded, encoded), 0x08);
+    const __m256i bits = _mm256_castps_si256(r);
+    const __m256i even = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i encoded = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+    if constexpr (kNan) {
+      const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+      encoded = _mm256_blendv_epi8(encoded, quiet, _mm256_castps_si256(not_equal(r, r)));
+    }
+    // Shuffles work within 128-bit halves; the permutation puts the two halves side by side.
+    const __m256i upper_halves = _mm256_setr_epi8(2, 3, 6, 7, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                                  2, 3, 6, 7, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(encoded, upper_halves), 0x08);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(packed));
   }
 };
@@ -78,17 +98,32 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm256_mul_pd(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm256_div_pd(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a.r); }
+  static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return _mm256_min_pd(a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm256_max_pd(a.r, b.r); }
 
   static NEGMERGE_HD Mask above(F64 a, F64 b) { return _mm256_cmp_pd(a.r, b.r, _CMP_GT_OQ); }
+  static NEGMERGE_HD Mask equal(F64 a, F64 b) { return _mm256_cmp_pd(a.r, b.r, _CMP_EQ_OQ); }
   static NEGMERGE_HD Mask not_equal(F64 a, F64 b) { return _mm256_cmp_pd(a.r, b.r, _CMP_NEQ_UQ); }
+  static NEGMERGE_HD Mask non_finite(F64 a) {
+    const __m256d nothing = _mm256_sub_pd(a.r, a.r);  // 0 where finite, else NaN
+    return _mm256_cmp_pd(nothing, nothing, _CMP_UNORD_Q);
+  }
   static NEGMERGE_HD F64 select(Mask m, F64 a, F64 b) { return _mm256_blendv_pd(b.r, a.r, m); }
   static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _mm256_and_pd(a, b); }
+  static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return _mm256_or_pd(a, b); }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_pd(m)); }
   static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
     const __m256i lane = _mm256_setr_epi64x(1, 2, 4, 8);
     const __m256i set = _mm256_and_si256(_mm256_set1_epi64x(bits), lane);
     return _mm256_castsi256_pd(_mm256_cmpeq_epi64(set, lane));
+  }
+
+  static NEGMERGE_HD void count(Mask m, uint16_t* counts) {
+    auto* const to = reinterpret_cast<__m128i*>(counts);
+    const __m256 wide = _mm256_castpd_ps(m);
+    const __m128i half = _mm_castps_si128(
+        _mm_shuffle_ps(_mm256_castps256_ps128(wide), _mm256_extractf128_ps(wide, 1), _MM_SHUFFLE(2, 0, 2, 0)));
+    _mm_storel_epi64(to, _mm_sub_epi16(_mm_loadl_epi64(to), _mm_packs_epi32(half, half)));
   }
 
   static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {

@@ -25,14 +25,24 @@ struct F32 {
   friend NEGMERGE_HD F32 operator*(F32 a, F32 b) { return _mm512_mul_ps(a.r, b.r); }
   friend NEGMERGE_HD F32 operator/(F32 a, F32 b) { return _mm512_div_ps(a.r, b.r); }
   static NEGMERGE_HD F32 magnitude(F32 a) { return _mm512_abs_ps(a.r); }
+  static NEGMERGE_HD F32 smaller(F32 a, F32 b) { return _mm512_min_ps(a.r, b.r); }
   static NEGMERGE_HD F32 larger(F32 a, F32 b) { return _mm512_max_ps(a.r, b.r); }
 
   static NEGMERGE_HD Mask above(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_GT_OQ); }
+  static NEGMERGE_HD Mask equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_EQ_OQ); }
   static NEGMERGE_HD Mask not_equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_NEQ_UQ); }
+  // Quiet or signalling NaN, infinity of either sign.
+  static NEGMERGE_HD Mask non_finite(F32 a) { return _mm512_fpclass_ps_mask(a.r, 0x99); }
   static NEGMERGE_HD F32 select(Mask m, F32 a, F32 b) { return _mm512_mask_blend_ps(m, b.r, a.r); }
-  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return static_cast<Mask>(a & b); }
+  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _kand_mask16(a, b); }
+  static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return _kor_mask16(a, b); }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) { return m; }
   static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) { return static_cast<Mask>(bits); }
+
+  static NEGMERGE_HD void count(Mask m, uint16_t* counts) {
+    auto* const to = reinterpret_cast<__m256i*>(counts);
+    _mm256_storeu_si256(to, _mm256_sub_epi16(_mm256_loadu_si256(to), _mm256_movm_epi16(m)));
+  }
 
   static NEGMERGE_HD F32 load_f16(const unsigned char* from) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
@@ -41,18 +51,27 @@ struct F32 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(r, _MM_FROUND_TO_NEAREST_INT));
   }
   static NEGMERGE_HD F32 load_bf16(const unsigned char* from) {
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    const __m512i bits = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    const __m512i to_upper_half = _mm512_slli_epi32(lane_numbers(), 16);
+    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, to_upper_half, bits));
   }
   // Not VCVTNEPS2BF16, which flushes denormals.
+  template <bool kNan>
   NEGMERGE_HD void store_bf16(unsigned char* to) const {
-    const __m512i bits = _mm512_castps_si512(r), high = _mm512_srli_epi32(bits, 16);
-    const __m512i even = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    const __m512i rounded =
-        _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff))), 16);
-    const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-    const __m512i encoded = _mm512_mask_blend_epi32(not_equal(r, r), rounded, quiet);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(encoded));
+    const __m512i bits = _mm512_castps_si512(r);
+    const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i encoded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+    if constexpr (kNan) encoded = _mm512_mask_or_epi32(encoded, not_equal(r, r), bits, _mm512_set1_epi32(0x400000));
+    const __m512i lanes = lane_numbers();
+    const __m512i upper_halves = _mm512_castsi256_si512(
+        _mm512_cvtepi32_epi16(_mm512_add_epi32(_mm512_add_epi32(lanes, lanes), _mm512_set1_epi32(1))));
+    const __m512i packed = _mm512_permutexvar_epi16(upper_halves, encoded);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(packed));
+  }
+
+ private:
+  static NEGMERGE_HD __m512i lane_numbers() {
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   }
 };
 
@@ -73,14 +92,24 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm512_mul_pd(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm512_div_pd(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return _mm512_abs_pd(a.r); }
+  static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return _mm512_min_pd(a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm512_max_pd(a.r, b.r); }
 
   static NEGMERGE_HD Mask above(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_GT_OQ); }
+  static NEGMERGE_HD Mask equal(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_EQ_OQ); }
   static NEGMERGE_HD Mask not_equal(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_NEQ_UQ); }
+  // Quiet or signalling NaN, infinity of either sign.
+  static NEGMERGE_HD Mask non_finite(F64 a) { return _mm512_fpclass_pd_mask(a.r, 0x99); }
   static NEGMERGE_HD F64 select(Mask m, F64 a, F64 b) { return _mm512_mask_blend_pd(m, b.r, a.r); }
-  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return static_cast<Mask>(a & b); }
+  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _kand_mask8(a, b); }
+  static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return _kor_mask8(a, b); }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) { return m; }
   static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) { return static_cast<Mask>(bits); }
+
+  static NEGMERGE_HD void count(Mask m, uint16_t* counts) {
+    auto* const to = reinterpret_cast<__m128i*>(counts);
+    _mm_storeu_si128(to, _mm_sub_epi16(_mm_loadu_si128(to), _mm_movm_epi16(m)));
+  }
 
   static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {
     low = _mm512_cvtps_pd(_mm512_castps512_ps256(a.r));

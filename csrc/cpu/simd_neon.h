@@ -25,12 +25,22 @@ struct F32 {
   friend NEGMERGE_HD F32 operator*(F32 a, F32 b) { return vmulq_f32(a.r, b.r); }
   friend NEGMERGE_HD F32 operator/(F32 a, F32 b) { return vdivq_f32(a.r, b.r); }
   static NEGMERGE_HD F32 magnitude(F32 a) { return vabsq_f32(a.r); }
+  static NEGMERGE_HD F32 smaller(F32 a, F32 b) { return vbslq_f32(vcltq_f32(a.r, b.r), a.r, b.r); }
   static NEGMERGE_HD F32 larger(F32 a, F32 b) { return vbslq_f32(vcgtq_f32(a.r, b.r), a.r, b.r); }
 
   static NEGMERGE_HD Mask above(F32 a, F32 b) { return vcgtq_f32(a.r, b.r); }
+  static NEGMERGE_HD Mask equal(F32 a, F32 b) { return vceqq_f32(a.r, b.r); }
   static NEGMERGE_HD Mask not_equal(F32 a, F32 b) { return vmvnq_u32(vceqq_f32(a.r, b.r)); }
+  static NEGMERGE_HD Mask non_finite(F32 a) {
+    const F32 nothing = a - a;  // 0 where finite, else NaN
+    return not_equal(nothing, nothing);
+  }
   static NEGMERGE_HD F32 select(Mask m, F32 a, F32 b) { return vbslq_f32(m, a.r, b.r); }
   static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return vandq_u32(a, b); }
+  static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return vorrq_u32(a, b); }
+  static NEGMERGE_HD void count(Mask m, uint16_t* counters) {
+    vst1_u16(counters, vsub_u16(vld1_u16(counters), vmovn_u32(m)));
+  }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) {
     const uint32x4_t lane = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(m, lane));
@@ -47,12 +57,13 @@ struct F32 {
   static NEGMERGE_HD F32 load_bf16(const unsigned char* from) {
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(from)), 16));
   }
+  template <bool kNan>
   NEGMERGE_HD void store_bf16(unsigned char* to) const {
     const uint32x4_t bits = vreinterpretq_u32_f32(r), high = vshrq_n_u32(bits, 16);
     const uint32x4_t even = vandq_u32(high, vdupq_n_u32(1));
-    const uint32x4_t rounded = vshrq_n_u32(vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff))), 16);
-    const uint32x4_t quiet = vorrq_u32(high, vdupq_n_u32(0x40));
-    vst1_u8(to, vreinterpret_u8_u16(vmovn_u32(vbslq_u32(not_equal(r, r), quiet, rounded))));
+    uint32x4_t encoded = vshrq_n_u32(vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff))), 16);
+    if constexpr (kNan) encoded = vbslq_u32(not_equal(r, r), vorrq_u32(high, vdupq_n_u32(0x40)), encoded);
+    vst1_u8(to, vreinterpret_u8_u16(vmovn_u32(encoded)));
   }
 };
 
@@ -73,14 +84,25 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return vmulq_f64(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return vdivq_f64(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return vabsq_f64(a.r); }
+  static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return vbslq_f64(vcltq_f64(a.r, b.r), a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return vbslq_f64(vcgtq_f64(a.r, b.r), a.r, b.r); }
 
   static NEGMERGE_HD Mask above(F64 a, F64 b) { return vcgtq_f64(a.r, b.r); }
+  static NEGMERGE_HD Mask equal(F64 a, F64 b) { return vceqq_f64(a.r, b.r); }
   static NEGMERGE_HD Mask not_equal(F64 a, F64 b) {
     return vreinterpretq_u64_u32(vmvnq_u32(vreinterpretq_u32_u64(vceqq_f64(a.r, b.r))));
   }
+  static NEGMERGE_HD Mask non_finite(F64 a) {
+    const F64 nothing = a - a;
+    return not_equal(nothing, nothing);
+  }
   static NEGMERGE_HD F64 select(Mask m, F64 a, F64 b) { return vbslq_f64(m, a.r, b.r); }
   static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return vandq_u64(a, b); }
+  static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return vorrq_u64(a, b); }
+  static NEGMERGE_HD void count(Mask m, uint16_t* counters) {
+    counters[0] = static_cast<uint16_t>(counters[0] - vgetq_lane_u64(m, 0));
+    counters[1] = static_cast<uint16_t>(counters[1] - vgetq_lane_u64(m, 1));
+  }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) {
     return static_cast<uint32_t>((vgetq_lane_u64(m, 0) & 1) | (vgetq_lane_u64(m, 1) & 2));
   }

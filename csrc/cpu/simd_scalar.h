@@ -1,4 +1,4 @@
-// Plain C++ "registers": what every CPU can run.
+// Plain C++ "registers": what every CPU can run. The loops are such that compilers make vector code of them.
 #pragma once
 
 #include "../dtype.h"
@@ -6,10 +6,13 @@
 namespace negmerge {
 namespace {
 
-template <class Self, class T, int kCount>
+// Int is as wide as T; a mask is all ones or all zeros per lane.
+template <class Self, class T, class Int, int kCount>
 struct Plain {
   using Scalar = T;
-  using Mask = uint32_t;
+  struct Mask {
+    Int v[kCount];
+  };
   static constexpr int kLanes = kCount;
   T v[kCount];
 
@@ -44,37 +47,77 @@ struct Plain {
     for (T& x : a.v) x = x < 0 ? -x : x;
     return a;
   }
+  static NEGMERGE_HD Self smaller(Self a, const Self& b) {
+    for (int i = 0; i < kLanes; i++) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+    return a;
+  }
   static NEGMERGE_HD Self larger(Self a, const Self& b) {
     for (int i = 0; i < kLanes; i++) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
     return a;
   }
 
   static NEGMERGE_HD Mask above(const Self& a, const Self& b) {
-    Mask m = 0;
-    for (int i = 0; i < kLanes; i++) m |= static_cast<Mask>(a.v[i] > b.v[i]) << i;
+    Mask m;
+    for (int i = 0; i < kLanes; i++) m.v[i] = a.v[i] > b.v[i] ? -1 : 0;
+    return m;
+  }
+  static NEGMERGE_HD Mask equal(const Self& a, const Self& b) {
+    Mask m;
+    for (int i = 0; i < kLanes; i++) m.v[i] = a.v[i] == b.v[i] ? -1 : 0;
     return m;
   }
   static NEGMERGE_HD Mask not_equal(const Self& a, const Self& b) {
-    Mask m = 0;
-    for (int i = 0; i < kLanes; i++) m |= static_cast<Mask>(a.v[i] != b.v[i]) << i;
+    Mask m;
+    for (int i = 0; i < kLanes; i++) m.v[i] = a.v[i] != b.v[i] ? -1 : 0;
     return m;
   }
-  static NEGMERGE_HD Self select(Mask m, Self a, const Self& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] = m >> i & 1 ? a.v[i] : b.v[i];
+  static NEGMERGE_HD Mask non_finite(const Self& a) {
+    const Self nothing = a - a;  // 0 where finite, else NaN
+    return not_equal(nothing, nothing);
+  }
+  static NEGMERGE_HD Self select(const Mask& m, const Self& a, const Self& b) {
+    Int x[kLanes], y[kLanes];
+    memcpy(x, a.v, sizeof(x));
+    memcpy(y, b.v, sizeof(y));
+    for (int i = 0; i < kLanes; i++) x[i] = (m.v[i] & x[i]) | (~m.v[i] & y[i]);
+    Self r;
+    memcpy(r.v, x, sizeof(x));
+    return r;
+  }
+  static NEGMERGE_HD Mask mask_and(Mask a, const Mask& b) {
+    for (int i = 0; i < kLanes; i++) a.v[i] &= b.v[i];
     return a;
   }
-  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return a & b; }
-  static NEGMERGE_HD uint32_t mask_bits(Mask m) { return m; }
-  static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) { return bits & ((1u << kLanes) - 1); }
+  static NEGMERGE_HD Mask mask_or(Mask a, const Mask& b) {
+    for (int i = 0; i < kLanes; i++) a.v[i] |= b.v[i];
+    return a;
+  }
+  static NEGMERGE_HD uint32_t mask_bits(const Mask& m) {
+    uint32_t bits = 0;
+    for (int i = 0; i < kLanes; i++) bits |= static_cast<uint32_t>(m.v[i] & 1) << i;
+    return bits;
+  }
+  static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
+    Mask m;
+    for (int i = 0; i < kLanes; i++) m.v[i] = (bits & 1u << i) != 0 ? -1 : 0;
+    return m;
+  }
+  // Add one to the counters of the lanes that are set.
+  static NEGMERGE_HD void count(const Mask& m, uint16_t* counters) {
+    for (int i = 0; i < kLanes; i++) counters[i] = static_cast<uint16_t>(counters[i] - m.v[i]);
+  }
 };
 
-struct F32 : Plain<F32, float, 8> {
+struct F32 : Plain<F32, float, int32_t, 8> {
   using Plain::Plain;
 
   static NEGMERGE_HD F32 load_f16(const unsigned char* from) { return load_16<Half>(from); }
   static NEGMERGE_HD F32 load_bf16(const unsigned char* from) { return load_16<Bfloat16>(from); }
   NEGMERGE_HD void store_f16(unsigned char* to) const { store_16<Half>(to); }
-  NEGMERGE_HD void store_bf16(unsigned char* to) const { store_16<Bfloat16>(to); }
+  template <bool kNan>
+  NEGMERGE_HD void store_bf16(unsigned char* to) const {
+    store_16<Bfloat16>(to);
+  }
 
  private:
   template <class Format>
@@ -93,7 +136,7 @@ struct F32 : Plain<F32, float, 8> {
   }
 };
 
-struct F64 : Plain<F64, double, 4> {
+struct F64 : Plain<F64, double, int64_t, 4> {
   using Plain::Plain;
 
   static NEGMERGE_HD void widen(const F32& a, F64& low, F64& high) {

@@ -40,7 +40,20 @@ template <class T>
 __device__ Flag below_zero(Value<T> a) {
   return {a.v < 0};
 }
+template <class T>
+__device__ Flag is_number(Value<T> a) {
+  return {a.v == a.v};
+}
+template <class T>
+__device__ Value<T> smaller(Value<T> a, Value<T> b) {
+  return a.v < b.v ? a : b;
+}
+template <class T>
+__device__ Value<T> larger(Value<T> a, Value<T> b) {
+  return a.v > b.v ? a : b;
+}
 __device__ inline Flag both(Flag a, Flag b) { return {a.v && b.v}; }
+__device__ inline Flag either(Flag a, Flag b) { return {a.v || b.v}; }
 template <class T>
 __device__ Value<T> select(Flag mask, Value<T> a, Value<T> b) {
   return mask.v ? a : b;

@@ -1,0 +1,74 @@
+"""Merges of one dtype: any number of models, whole and broken packs and tiles, output past the caches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from kernel_calls import check, merge
+from oracle import BF16, F16, F32, F64
+from strategies import METHODS, MODES, Case
+from values import fill
+
+from negmerge_ext import native
+
+DTYPES = [F32, F64, F16, BF16]
+
+#: Elements from which a merge writes its output past the caches, in fp32 (csrc/cpu/tuning.h).
+STREAMED = (32 << 20) // 4
+
+
+def case_of(kind: str, numel: int, dtype: np.dtype, models: int, method: str, mode: str) -> Case:
+    base, finetuned = fill(np.random.default_rng(models), kind, (numel,), dtype, (dtype,) * models)
+    return Case(base, finetuned, method, mode, 0.75, dtype, f"{models} models of {numel} {dtype}")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_numbers_of_models(instruction_set: str, dtype: np.dtype, method: str) -> None:
+    for models in (*range(1, 11), 15, 16, 17, 31):
+        for kind in ("agreeing", "sprinkled"):
+            case = case_of(kind, 1500, dtype, models, method, MODES[models % len(MODES)])
+            check([case], merge([case]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_sizes_around_packs_tiles_and_blocks(instruction_set: str, dtype: np.dtype) -> None:
+    for numel in (1, 15, 16, 17, 1023, 1024, 1040, native.BLOCK - 1, native.BLOCK, native.BLOCK + 16):
+        for models in (3, 9):
+            case = case_of("sprinkled", numel, dtype, models, "negmerge", "negate")
+            check([case], merge([case], offset=numel % 64))
+
+
+@pytest.mark.parametrize("models", [2, 12])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_one_call_and_several_agree(instruction_set: str, dtype: np.dtype, models: int) -> None:
+    case = case_of("sprinkled", 5003, dtype, models, "negmerge", "add")
+    assert merge([case]).same_as(merge([case], groups=[1, models - 1]))
+
+
+@pytest.mark.parametrize("models", [2, 12])
+@pytest.mark.parametrize("alias", ["base", "finetuned"])
+def test_in_place(instruction_set: str, alias: Literal["base", "finetuned"], models: int) -> None:
+    for dtype in DTYPES:
+        case = case_of("sprinkled", 5003, dtype, models, "negmerge", "negate")
+        check([case], merge([case], alias=alias))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_statistics_alone(instruction_set: str, mode: str) -> None:
+    case = case_of("sprinkled", 5003, BF16, 4, "negmerge", mode)
+    check([case], merge([case], write=False), write=False)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4])
+def test_large_output(instruction_set: str, offset: int) -> None:
+    numel = STREAMED + 37
+    base = np.resize(np.random.default_rng(3).standard_normal(70_001).astype(F32), numel)
+    theta = np.resize(np.random.default_rng(4).standard_normal(90_001).astype(F32), numel)
+    case = Case(base, (theta,), "negmerge", "negate", 0.5, F32, "large")
+    large = merge([case], threads=2, offset=offset)
+    in_pieces = merge([case], threads=2, offset=offset, cut=64 * native.BLOCK)
+    assert large.same_as(in_pieces)
+    assert merge([case], threads=2, offset=offset, alias="base").same_as(large)
