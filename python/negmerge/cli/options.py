@@ -1,19 +1,23 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and parsers of their values."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 CHOICE, RUNNING, OUTPUT = "What is merged", "How it runs", "Output"
 
+Choice = TypeVar("Choice", bound=Enum)
+
 
 def path(value: str) -> Path:
     """A path, which would be the current folder if it were empty."""
     if not value:
-        raise typer.BadParameter("is empty; the current folder is '.'")
+        raise ValueError("is empty; the current folder is '.'")
     return Path(value)
 
 
@@ -21,22 +25,44 @@ def output(value: str) -> Path:
     """A path to write to: one that a rename can put a file or a folder to."""
     out = path(value)
     if out.exists() and not (out.is_file() or out.is_dir()):
-        raise typer.BadParameter(
-            f"{value} is neither a file nor a folder; give a name that ends in .safetensors"
-        )
+        raise ValueError(f"{value} is neither a file nor a folder; give a name that ends in .safetensors")
     return out
 
 
-def _dtype(value: str | None) -> str | None:
-    if value is None:
-        return None
-    from negmerge_ext import dtypes
-    from negmerge_ext.errors import DtypeError
-
+def positive(value: str) -> int:
+    """An integer from 1 on."""
     try:
-        return dtypes.parse(value)
-    except DtypeError as problem:
-        raise typer.BadParameter(str(problem)) from None
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{value!r} is not an integer from 1 on")
+    return number
+
+
+def one_of(choices: type[Choice]) -> Callable[[str], Choice]:
+    """A parser of the values of ``choices``."""
+
+    def parse(value: str) -> Choice:
+        for choice in choices:
+            if choice.value == value:
+                return choice
+        raise ValueError(f"{value!r} is not one of {', '.join(choice.value for choice in choices)}")
+
+    return parse
+
+
+def _number(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
+
+
+def _dtype(value: str) -> str:
+    from negmerge_ext import dtypes
+
+    return dtypes.parse(value)
 
 
 Base = Annotated[
@@ -57,10 +83,17 @@ Finetuned = Annotated[
         help="One or more checkpoints fine-tuned from BASE, in the same formats.",
     ),
 ]
+PatchFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATCH", parser=path, show_default=False, help="A patch that negmerge patch make wrote."
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(
         metavar="negmerge|uniform",
+        parser=str,
         help="Which elements enter the merged vector: those with sign consensus, or all.",
         rich_help_panel=CHOICE,
     ),
@@ -69,18 +102,25 @@ Mode = Annotated[
     str,
     typer.Option(
         metavar="negate|add|vector",
+        parser=str,
         help="Move BASE against the merged vector, along it, or write the vector itself.",
         rich_help_panel=CHOICE,
     ),
 ]
 Scale = Annotated[
     float,
-    typer.Option(metavar="NUMBER", help="Scaling coefficient λ, any finite number.", rich_help_panel=CHOICE),
+    typer.Option(
+        metavar="NUMBER",
+        parser=_number,
+        help="Scaling coefficient λ, any finite number.",
+        rich_help_panel=CHOICE,
+    ),
 ]
 Include = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
+        parser=str,
         show_default=False,
         help="Merge only tensors whose whole name matches; may be repeated. The rest is copied from BASE. "
         "Default: all but BatchNorm running statistics; '*' is all.",
@@ -91,6 +131,7 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
+        parser=str,
         show_default=False,
         help="Copy tensors whose whole name matches from BASE; may be repeated.",
         rich_help_panel=CHOICE,
@@ -100,7 +141,7 @@ OutDtype = Annotated[
     str | None,
     typer.Option(
         metavar="DTYPE",
-        callback=_dtype,
+        parser=_dtype,
         show_default=False,
         help="Dtype of the merged tensors: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2. "
         "Default: as in BASE.",
@@ -128,6 +169,7 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
+        parser=str,
         show_default=False,
         help="Bound on the memory that the merge allocates: bytes, or a size such as 256MiB or 2GB. "
         "Default: 512MiB.",
@@ -137,8 +179,8 @@ MaxMemory = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1,
         metavar="N",
+        parser=positive,
         show_default=False,
         help="Threads that compute; the result does not depend on it. Default: all usable cores.",
         rich_help_panel=RUNNING,
@@ -148,6 +190,7 @@ Device = Annotated[
     str | None,
     typer.Option(
         metavar="DEVICE",
+        parser=str,
         show_default=False,
         help="Device that merges. Default: cpu.",
         rich_help_panel=RUNNING,
