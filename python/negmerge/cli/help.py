@@ -58,8 +58,8 @@ def _parameters(params: Iterable[Any]) -> dict[str, Rows]:
         if param.param_type_name == "argument":
             panels["Arguments"].append((param.metavar + ("..." if param.nargs == -1 else ""), text))
         elif not param.hidden:
-            panel = panels.setdefault(param.rich_help_panel, []) if param.rich_help_panel else others
-            panel.append((_option(param), text))
+            title = getattr(param, "rich_help_panel", None)
+            (panels.setdefault(title, []) if title else others).append((_option(param), text))
     return {title: rows for title, rows in (panels | {"Options": others}).items() if rows}
 
 

@@ -74,24 +74,26 @@ def inspect(
     base: Base,
     finetuned: Finetuned,
     by: Annotated[
-        By,
+        str,
         typer.Option(
             metavar="layer|tensor",
             parser=one_of(By),
+            autocompletion=lambda: [by.value for by in By],
             help="One row per layer or per tensor.",
             rich_help_panel=OUTPUT,
         ),
-    ] = By.layer,
+    ] = "layer",
     sort: Annotated[
-        Sort,
+        str,
         typer.Option(
             metavar="KEY",
             parser=one_of(Sort),
+            autocompletion=lambda: [key.value for key in Sort],
             help="Order of the rows: the model's own (model), or the largest first by elements, kept, "
             "agreement, norm, max or non-finite.",
             rich_help_panel=OUTPUT,
         ),
-    ] = Sort.model,
+    ] = "model",
     top: Annotated[
         int | None,
         typer.Option(
@@ -144,7 +146,7 @@ def inspect(
     if as_json:
         show_exactly(report.to_json())
     elif not quiet:
-        print_table(report, by, sort, top)
+        print_table(report, By(by), Sort(sort), top)
     if plot is not None:
         from .inspect_plot import draw
 

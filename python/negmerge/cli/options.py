@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 CHOICE, RUNNING, OUTPUT = "What is merged", "How it runs", "Output"
-
-Choice = TypeVar("Choice", bound=Enum)
 
 
 def path(value: str) -> Path:
@@ -40,14 +38,14 @@ def positive(value: str) -> int:
     return number
 
 
-def one_of(choices: type[Choice]) -> Callable[[str], Choice]:
-    """A parser of the values of ``choices``."""
+def one_of(choices: type[Enum]) -> Callable[[str], str]:
+    """A parser of the values of ``choices``, which are text."""
+    values = [choice.value for choice in choices]
 
-    def parse(value: str) -> Choice:
-        for choice in choices:
-            if choice.value == value:
-                return choice
-        raise ValueError(f"{value!r} is not one of {', '.join(choice.value for choice in choices)}")
+    def parse(value: str) -> str:
+        if value not in values:
+            raise ValueError(f"{value!r} is not one of {', '.join(values)}")
+        return value
 
     return parse
 

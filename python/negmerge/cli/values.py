@@ -28,21 +28,19 @@ def _processing(param: Any, parser: Callable[[str], Any] | None) -> Callable[[An
     process_as_typer_does = param.process_value
 
     def process(ctx: Any, value: Any) -> Any:
-        missing = param.required and param.value_is_missing(value)
-        if missing or (parser is None and value is not None):
-            return process_as_typer_does(ctx, value)
         try:
-            value = _parsed(value, parser)
+            if param.required and param.value_is_missing(value):
+                return process_as_typer_does(ctx, value)
+            if value is None:
+                value = () if param.multiple or param.nargs == -1 else None
+            elif parser is None:
+                return process_as_typer_does(ctx, value)
+            elif isinstance(value, str):
+                value = parser(value)
+            elif isinstance(value, (list, tuple)):
+                value = [parser(word) for word in value]
         except ValueError as problem:
             raise typer.BadParameter(str(problem), ctx=ctx, param=param) from None
         return value if param.callback is None else param.callback(ctx, param, value)
 
     return process
-
-
-def _parsed(value: Any, parser: Callable[[str], Any] | None) -> Any:
-    if parser is not None and isinstance(value, str):
-        return parser(value)
-    if parser is not None and isinstance(value, (list, tuple)):
-        return [parser(word) for word in value]
-    return value
