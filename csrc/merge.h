@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "arithmetic.h"
+#include "sparse.h"
 
 namespace negmerge {
 
@@ -48,18 +48,11 @@ struct BlockStats {
   double sum_squares = 0, max_abs = 0;
 };
 
-// A merged vector in sparse form, applied to elements that begin at a pack boundary.
-struct SparseVector {
-  const uint16_t* keep;
-  const void* values;  // of the compute type, kept elements only
-};
-
 // What an instruction set offers. `histogram` is [models + 1] or null.
 struct Kernels {
   const char* name;
   void (*merge_block)(const Merge&, const Tensor&, size_t begin, size_t end, BlockStats*, int64_t* histogram);
-  // tensor.base and tensor.out as in a merge; values of the block begin at patch.values.
-  void (*apply_block)(Mode, double scale, const Tensor&, const SparseVector& patch, size_t begin, size_t end);
+  SparseKernels sparse;
 };
 
 }  // namespace negmerge

@@ -2,29 +2,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_Column = np.ndarray | Sequence[int]
+
 BLOCK: int
+SCRATCH: int
 forced_instruction_set: str | None
+
+class ReadError(Exception): ...
 
 def merge(
     method: int,
     mode: int,
     scale: float,
     models: int,
-    numel: Sequence[int],
-    compute: Sequence[int],
-    base: Sequence[int],
-    base_dtype: Sequence[int],
-    finetuned: Sequence[int],
-    finetuned_dtype: Sequence[int],
-    out: Sequence[int],
-    out_dtype: Sequence[int],
+    numel: _Column,
+    compute: _Column,
+    base: _Column,
+    base_dtype: _Column,
+    finetuned: _Column,
+    finetuned_dtype: _Column,
+    out: _Column,
+    out_dtype: _Column,
     stats: np.ndarray,
-    keep: Sequence[int],
+    keep: _Column,
     histogram: np.ndarray | None,
-    state: Sequence[Sequence[int]],
+    state: Sequence[_Column],
     begin: bool,
     end: bool,
     threads: int,
+    files: Sequence[tuple[int, bytes]],
+    base_file: _Column,
+    finetuned_file: _Column,
     /,
 ) -> None: ...
 def apply_patch(
@@ -42,8 +50,16 @@ def apply_patch(
     /,
 ) -> None: ...
 def gather(numel: int, itemsize: int, source: int, keep: int, destination: int, /) -> int: ...
-def scatter(numel: int, itemsize: int, source: int, keep: int, destination: int, /) -> int: ...
 def count(numel: int, keep: int, /) -> int: ...
+def kept_before(numel: int, keep: int, /) -> np.ndarray: ...
+def remember(rows: np.ndarray, threads: int, /) -> None: ...
+def move(
+    rows: np.ndarray,
+    source: Sequence[tuple[bool, int, float]],
+    target: tuple[bool, int, float],
+    threads: int,
+    /,
+) -> bool: ...
 def instruction_sets() -> list[str]: ...
 def active_instruction_set() -> str: ...
 def select_instruction_set(name: str, /) -> None: ...

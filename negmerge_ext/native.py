@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,15 +22,34 @@ except ImportError as problem:
 #: Elements of the blocks that statistics are summed in; a tensor may be cut at its multiples.
 BLOCK: int = _core.BLOCK
 
+#: Bytes that each thread of a merge takes for what it reads from files.
+SCRATCH: int = _core.SCRATCH
+
+#: A file that cannot be read: its number, a byte offset, and the system's errno (0: the file ends there).
+ReadError = _core.ReadError
+
+
+#: Whole numbers by tensor, as an array (taken as it is if its dtype is right) or anything that makes one.
+Column: TypeAlias = np.ndarray | Sequence[int]
+
+#: One patched tensor in memory. Addresses: of its ``elements``, the keep bits, the values, the base's bits of
+#: the kept elements, and what :func:`kept_before` says.
+PATCHED = np.dtype(
+    [
+        *((name, "<u8") for name in ("elements", "keep", "values", "base", "kept_before", "numel")),
+        *((name, "<i4") for name in ("dtype", "compute")),
+    ]
+)
+
 
 @dataclass(frozen=True, slots=True)
 class State:
     """Addresses, per tensor, of the running sum and sign masks of an unfinished merge."""
 
-    sum: Sequence[int]
-    positive: Sequence[int]
-    negative: Sequence[int]
-    counts: Sequence[int] = ()
+    sum: Column
+    positive: Column
+    negative: Column
+    counts: Column = ()
 
 
 def merge(
@@ -38,23 +58,31 @@ def merge(
     mode: int,
     scale: float,
     models: int,
-    numel: Sequence[int],
-    compute: Sequence[int],
-    base: Sequence[int],
-    base_dtype: Sequence[int],
-    finetuned: Sequence[int],
-    finetuned_dtype: Sequence[int],
-    out: Sequence[int],
-    out_dtype: Sequence[int],
+    numel: Column,
+    compute: Column,
+    base: Column,
+    base_dtype: Column,
+    finetuned: Column,
+    finetuned_dtype: Column,
+    out: Column,
+    out_dtype: Column,
     stats: np.ndarray,
-    keep: Sequence[int] | None = None,
+    keep: Column = (),
     histogram: np.ndarray | None = None,
     state: State | None = None,
     begin: bool = True,
     end: bool = True,
     threads: int = 0,
+    files: Sequence[tuple[int, bytes]] = (),
+    base_file: Column = (),
+    finetuned_file: Column = (),
 ) -> None:
-    """Merge a batch of tensors given by address; see ``docs/architecture.md``."""
+    """Merge a batch of tensors given by address; see ``docs/architecture.md``.
+
+    Addresses and element counts are int64, codes uint8, file numbers int32; ``finetuned``,
+    ``finetuned_dtype`` and ``finetuned_file`` are ``[tensors, models]``, flat or not. Raises
+    :data:`ReadError` for a file that cannot be read.
+    """
     _core.merge(
         method,
         mode,
@@ -69,12 +97,15 @@ def merge(
         out,
         out_dtype,
         stats,
-        keep or (),
+        keep,
         histogram,
         () if state is None else (state.sum, state.positive, state.negative, state.counts),
         begin,
         end,
         threads or default_threads(),
+        files,
+        base_file,
+        finetuned_file,
     )
 
 
@@ -113,14 +144,37 @@ def gather(numel: int, itemsize: int, source: int, keep: int, destination: int) 
     return _core.gather(numel, itemsize, source, keep, destination)
 
 
-def scatter(numel: int, itemsize: int, source: int, keep: int, destination: int) -> int:
-    """Put packed raw elements back under the keep bits of ``destination``; return their number."""
-    return _core.scatter(numel, itemsize, source, keep, destination)
-
-
 def count(numel: int, keep: int) -> int:
     """Number of keep bits set."""
     return _core.count(numel, keep)
+
+
+def kept_before(numel: int, keep: int) -> np.ndarray:
+    """int64 ``[blocks + 1]``: keep bits set before each block of :data:`BLOCK` elements, and all of them."""
+    return _core.kept_before(numel, keep)
+
+
+class Position(NamedTuple):
+    """Where the kept elements of a patched tensor stand: at the base, or moved by ``scale`` in a ``mode``."""
+
+    base: bool
+    mode: int = 0
+    scale: float = 0.0
+
+
+def remember(rows: np.ndarray, *, threads: int = 0) -> None:
+    """Copy the kept elements of tensors, given by rows of :data:`PATCHED`, to their ``base``."""
+    _core.remember(rows, threads or default_threads())
+
+
+def move(rows: np.ndarray, source: Sequence[Position], target: Position, *, threads: int = 0) -> bool:
+    """Move the kept elements of tensors, given by rows of :data:`PATCHED`, to the position ``target``.
+
+    source: where they are, one position; or two, each element being at one of them. ``False`` if any is
+    not: nothing is changed then (elements at the second of two positions may have been put at the first).
+    Cut short by a signal handler's exception, every element is where it was or at the target.
+    """
+    return _core.move(rows, source, target, threads or default_threads())
 
 
 def instruction_sets() -> tuple[str, ...]:

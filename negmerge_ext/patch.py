@@ -111,15 +111,16 @@ class Patch:
     ) -> None:
         """Turn the base into the merged model, in place: θ₀ ∓ scale · τ where τ is kept.
 
-        ``model`` is a state dict (torch, numpy) or module; only patched elements are written, gradients are
-        not recorded, tied tensors are written once. The first call compares fingerprints and remembers the
-        base values of the kept elements. Later calls start from these: they set the scale, they do not add
-        up, and cost no more than the sparse writes. A model is known by the memory of its tensors. That its
+        ``model`` is a state dict (torch, numpy) or module; only patched elements change, gradients are not
+        recorded, tied tensors are written once. The first call compares the SHA-256 of every patched tensor,
+        several tensors at a time, which takes several times as long as the rest, and remembers the base
+        values of the kept elements. Later calls start from these: they set the scale, they do not add up,
+        and take about as long as copying the model. A model is known by the memory of its tensors. That its
         patched elements were not changed by anybody else in between is checked; changes to other elements
-        of an already patched model go unnoticed.
+        of an already patched model go unnoticed. After :meth:`revert` the next call is a first one again.
 
-        Raises :class:`~negmerge_ext.errors.PatchMismatchError`, before anything is written, if the model is
-        not the base of this patch; :class:`~negmerge_ext.errors.UnsupportedTensorError`,
+        Raises :class:`~negmerge_ext.errors.PatchMismatchError`, with the model as it was, if that is not
+        the base of this patch; :class:`~negmerge_ext.errors.UnsupportedTensorError`,
         :class:`~negmerge_ext.errors.DeviceError` and :class:`~negmerge_ext.errors.TiedTensorError` for
         tensors that cannot be written. Interrupted by a signal, apply again or revert.
         """

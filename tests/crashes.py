@@ -27,7 +27,7 @@ Contents = dict[str, bytes]
 
 def merge(folder: Path, out: Path, max_memory: int, *, resume: bool) -> MergeReport:
     """Merge the checkpoints in ``folder`` through small buffers, with a journal entry whenever it can be."""
-    budget._RESERVE = budget._PER_MODEL = budget._PER_TENSOR = 0
+    budget._RESERVE = budget._SCRATCH = budget._PER_MODEL = budget._PER_TENSOR = 0
     writer.JOURNAL_SECONDS = 0.0
     base = folder / ("base" if (folder / "base").is_dir() else "base.safetensors")
     finetuned = sorted(folder.glob("finetuned-*.safetensors"))

@@ -63,12 +63,16 @@ def check_results(path: Path, cases: Sequence[Case]) -> None:
         for case in cases:
             size = case.base.size
             found, applied = take(size, case.out_dtype), take(size, case.out_dtype)
+            moved = take(size, case.base.dtype)
             expected = case.expected()
             assert oracle.same_bits(found, expected), difference(case, found, expected)
             _, keep = oracle.task_vector(case.base, case.finetuned, method=case.method)
             from_patch = replace(case, mode="add" if case.mode == "vector" else case.mode)
             expected = from_patch.expected()
             assert oracle.same_bits(applied, expected), difference(from_patch, applied, expected)
+            in_place = replace(from_patch, out_dtype=case.base.dtype)
+            expected = in_place.expected()
+            assert oracle.same_bits(moved, expected), difference(in_place, moved, expected)
             bits = packed_bits(keep)
             assert np.array_equal(take(bits.size, bits.dtype), bits), case.about
             check_statistics(case, take(1, NATIVE_STATS)[0])

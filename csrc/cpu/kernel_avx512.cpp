@@ -1,8 +1,11 @@
 #include "simd_avx512.h"
 //
 #include "kernel.inc"
+#include "sparse_avx512.h"
+//
+#include "apply.inc"
 
 namespace negmerge {
 extern const Kernels kAvx512;
-const Kernels kAvx512 = {"avx512", merge_block_any, apply_block_any};
+const Kernels kAvx512 = {"avx512", merge_block_any, kSparse};
 }  // namespace negmerge

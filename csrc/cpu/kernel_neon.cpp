@@ -1,8 +1,11 @@
 #include "simd_neon.h"
 //
 #include "kernel.inc"
+#include "sparse_scalar.h"
+//
+#include "apply.inc"
 
 namespace negmerge {
 extern const Kernels kNeon;
-const Kernels kNeon = {"neon", merge_block_any, apply_block_any};
+const Kernels kNeon = {"neon", merge_block_any, kSparse};
 }  // namespace negmerge

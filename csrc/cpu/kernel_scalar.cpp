@@ -1,8 +1,11 @@
 #include "simd_scalar.h"
 //
 #include "kernel.inc"
+#include "sparse_scalar.h"
+//
+#include "apply.inc"
 
 namespace negmerge {
 extern const Kernels kScalar;
-const Kernels kScalar = {"scalar", merge_block_any, apply_block_any};
+const Kernels kScalar = {"scalar", merge_block_any, kSparse};
 }  // namespace negmerge

@@ -20,7 +20,4 @@ struct TensorStats {
 bool run_merge(const Merge& merge, const std::vector<Tensor>& tensors, TensorStats* stats, int64_t* histogram,
                int threads, const Poll& poll);
 
-// tensor.base moved along a sparse vector into tensor.out.
-bool run_apply(Mode mode, double scale, const Tensor& tensor, const SparseVector& patch, int threads, const Poll& poll);
-
 }  // namespace negmerge

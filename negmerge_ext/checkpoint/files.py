@@ -9,18 +9,23 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 
 from ..errors import CheckpointError, SourceChangedError
+from ..native import ReadError
 from .base import SourceFile
 from .strided import gather_elements
 
 #: O_NONBLOCK: opening a FIFO must not wait for a writer. Regular files ignore it.
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+#: What opening a file that was there before may say.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 #: More open files than this gain nothing.
 _MOST_OPEN = 1024
@@ -69,12 +74,18 @@ def read_exactly(descriptor: int, file: SourceFile, offset: int, buffer: memoryv
             # One call reads at most about 2 GiB, and network file systems may return less than asked for.
             count = os.preadv(descriptor, [rest], offset)
         except OSError as problem:
-            raise CheckpointError(
-                f"cannot be read at byte {offset}: {problem.strerror}", path=file.path
-            ) from problem
+            raise _cannot_read(file, offset, problem) from problem
         if count == 0:
-            raise source_changed(file, f"ends at byte {offset}; it had {file.size} bytes when it was opened")
+            raise _ends(file, offset)
         rest, offset = rest[count:], offset + count
+
+
+def _cannot_read(file: SourceFile, offset: int, problem: OSError) -> CheckpointError:
+    return CheckpointError(f"cannot be read at byte {offset}: {problem.strerror}", path=file.path)
+
+
+def _ends(file: SourceFile, offset: int) -> SourceChangedError:
+    return source_changed(file, f"ends at byte {offset}; it had {file.size} bytes when it was opened")
 
 
 def source_changed(file: SourceFile, fault: str) -> SourceChangedError:
@@ -158,6 +169,28 @@ class FileReader:
             gather_elements(read, offset, strides, shape, itemsize, begin, end, buffer)
 
     @contextmanager
+    def reading(self, files: Sequence[SourceFile]) -> Iterator[list[tuple[int, bytes]]]:
+        """Let native code read ``files``: their descriptors and paths, for as long as the context lasts.
+
+        Half of the descriptors at most are lent; a file beyond gets -1, and is to be opened for each read.
+        Turns a :data:`~negmerge_ext.native.ReadError` into what :meth:`read_into` raises.
+        """
+        lent = min(len(files), self._max_open // 2)
+        with ExitStack() as held:
+            descriptors = [held.enter_context(self._descriptor(file)) for file in files[:lent]]
+            paths = map(os.fsencode, (file.path for file in files))
+            try:
+                yield list(zip([*descriptors, *repeat(-1, len(files) - lent)], paths, strict=True))
+            except ReadError as failure:
+                number, offset, code = failure.args
+                if code == 0:
+                    raise _ends(files[number], offset) from None
+                problem = OSError(code, os.strerror(code))
+                if code in _GONE:
+                    raise source_changed(files[number], "is gone") from problem
+                raise _cannot_read(files[number], offset, problem) from problem
+
+    @contextmanager
     def _descriptor(self, file: SourceFile) -> Iterator[int]:
         handle = self._acquire(file)
         try:
@@ -229,12 +262,14 @@ def _reopen(file: SourceFile) -> int:
     except OSError as problem:
         if problem.errno in (errno.EMFILE, errno.ENFILE):
             raise _TooManyOpenError from problem
-        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if problem.errno in _GONE:
             raise source_changed(file, "is gone") from problem
         raise _cannot_open(file.path, problem) from problem
     if _identity(file.path, os.fstat(descriptor)) != file:
         os.close(descriptor)
         raise source_changed(file, "is not the file it was when its header was read")
+    if hasattr(os, "posix_fadvise"):  # merges read each file from its beginning to its end
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     return descriptor
 
 

@@ -28,7 +28,7 @@ from .sinks import FileSink
 class DryRun:
     """The plan of a merge to files.
 
-    merged, copied: numbers of tensors. models: N. models_at_a_time: of one kernel call. bytes_read,
+    merged, copied: numbers of tensors. models: N. bytes_read,
     bytes_written: of inputs and of all output files (companion files included). chunks: pieces of work.
     Verifying reads and computes everything a second time. Of a merge to be resumed, the whole of it counts,
     or, if its output is complete, what is left to do: the verification if that is asked for.
@@ -42,7 +42,6 @@ class DryRun:
     scale: float
     mode: str
     models: int
-    models_at_a_time: int
     merged: int
     copied: int
     bytes_read: int
@@ -86,7 +85,7 @@ def dry_run(
     needs = find_needs(plan, FileSink.wants)
     shape = None
     with suppress(MemoryBudgetError):  # it is among the problems
-        shape = fit(plan, needs, settings.max_memory)
+        shape = fit(plan, needs, settings.max_memory, threads=settings.threads)
     passes = (not complete) + verify
     nbytes = 0 if complete else output.nbytes
     wanted = np.flatnonzero(needs.wanted).tolist()
@@ -95,7 +94,6 @@ def dry_run(
         scale=plan.options.scale,
         mode=plan.options.mode,
         models=plan.models,
-        models_at_a_time=shape.models if shape else 0,
         merged=len(plan.merged),
         copied=len(plan.tensors) - len(plan.merged),
         bytes_read=passes * int(needs.read_bytes.sum()),

@@ -19,30 +19,29 @@ CODE_BITS = np.array([dtypes.BITS[name] for name in sorted(dtypes.CODES, key=dty
 class Needs:
     """Per tensor of the plan.
 
-    numel: int64, elements. wanted: bool, whether the sink gets it. merged: bool. The others are int64, bits
-    per element. item: of the base's tensor; out_item: of the output's. output: of a buffer for the output
-    (0: the sink has memory for it, or takes none). base: of a buffer for the base (0: it is in memory, or is
-    read to where the output will be). keep: of the keep bits. model: of a fine-tuned model, the widest one
-    that is read from a file. state: of what a merge in groups of models carries from one to the next.
-    read: of all that is read from files.
+    numel: int64, elements. wanted: bool, whether the sink gets it. merged: bool. base_in_file: bool, whether
+    the kernel reads the base itself. The others are int64, bits per element. item: of the base's tensor;
+    out_item: of the output's. In a frame: output (0: the sink has memory for it, or takes none); base (0: the
+    kernel reads it, it is in memory, or it is read to where the output will be); keep, the keep bits; models,
+    all fine-tuned tensors together that the kernel cannot read itself. read: of all that is read from files.
     """
 
     numel: np.ndarray
     wanted: np.ndarray
     merged: np.ndarray
+    base_in_file: np.ndarray
     item: np.ndarray
     out_item: np.ndarray
     output: np.ndarray
     base: np.ndarray
     keep: np.ndarray
-    model: np.ndarray
-    state: np.ndarray
+    models: np.ndarray
     read: np.ndarray
 
     @property
     def frame(self) -> np.ndarray:
         """Bits per element that pass through a frame."""
-        return np.asarray(self.output + self.base + self.keep)
+        return np.asarray(self.output + self.base + self.keep + self.models)
 
     @property
     def read_bytes(self) -> np.ndarray:
@@ -50,16 +49,21 @@ class Needs:
         return np.where(self.wanted, (self.numel * self.read + 7) // 8, 0)
 
 
-def find_needs(plan: Plan[object], wants: Wants, *, histogram: bool = False) -> Needs:
-    """Work out what the tensors of ``plan`` need so that a sink gets what it wants."""
+def find_needs(plan: Plan[object], wants: Wants, *, base_in_memory: bool = False) -> Needs:
+    """Work out what the tensors of ``plan`` need so that a sink gets what it wants.
+
+    base_in_memory: whether the base of merged tensors must be in memory when they are made.
+    """
     tensors = plan.tensors
     merged = np.array([tensor.merged for tensor in tensors], bool)
     item = np.array([dtypes.BITS[tensor.dtype] for tensor in tensors], np.int64)
     out_item = np.array([dtypes.BITS[tensor.out_dtype] for tensor in tensors], np.int64)
     same_dtype = np.array([tensor.out_dtype == tensor.dtype for tensor in tensors], bool)
-    compute = np.array([dtypes.BITS[tensor.compute or "F32"] for tensor in tensors], np.int64)
     base_on_disk = isinstance(plan.base, FileRows)
-    model, all_models = _model_bits(plan)
+    buffered = np.full(len(tensors), base_in_memory or wants.base)
+    if isinstance(plan.base, FileRows):
+        buffered[list(plan.base.strides)] = True
+    in_models, all_models = _model_bits(plan)
     wanted = merged | wants.copies
     if wants.memory is not None:
         wanted &= wants.memory != 0
@@ -69,25 +73,25 @@ def find_needs(plan: Plan[object], wants: Wants, *, histogram: bool = False) -> 
         numel=np.array([tensor.numel for tensor in tensors], np.int64),
         wanted=wanted,
         merged=merged,
+        base_in_file=merged & base_on_disk & ~buffered,
         item=item,
         out_item=out_item,
         output=np.where(in_frame, out_item, 0),
-        base=np.where(merged & base_on_disk & ~in_place, item, 0),
+        base=np.where(merged & base_on_disk & buffered & ~in_place, item, 0),
         keep=np.where(merged & wants.keep_bits, 1, 0),
-        model=model,
-        # A running sum of C, two sign masks, and for a histogram two uint16 counts.
-        state=np.where(merged, compute + 2 + (32 if histogram else 0), 0),
+        models=in_models,
         read=np.where(base_on_disk, item, 0) + all_models,
     )
 
 
 def _model_bits(plan: Plan[object]) -> tuple[np.ndarray, np.ndarray]:
-    """Bits per element of the widest model on disk, and of all models on disk together."""
-    widest, total = np.zeros((2, len(plan.tensors)), np.int64)
+    """Bits per element, all models together: of what is gathered from files, and of all read from files."""
+    gathered, total = np.zeros((2, len(plan.tensors)), np.int64)
     merged = np.array(plan.merged, np.int64)
     for rows, codes in zip(plan.finetuned, plan.finetuned_dtypes, strict=True):
         if isinstance(rows, FileRows):
             bits = CODE_BITS[codes]
-            widest[merged] = np.maximum(widest[merged], bits)
             total[merged] += bits
-    return widest, total
+            strided = list(rows.strides)
+            gathered[merged[strided]] += bits[strided]
+    return gathered, total

@@ -156,7 +156,7 @@ class _PatchKernel:
         index, progress = self._patched[merged], self._progress[merged]
         planned = self._plan.tensors[self._plan.merged[merged]]
         tensor = self._description.tensors[index]
-        base, out = int(chunk.merged_base[piece]), int(chunk.merged_out[piece])
+        base, out = int(chunk.inputs.base[piece]), int(chunk.merged_out[piece])
         start, numel = int(chunk.merged.begin[piece]), int(chunk.merged.numel[piece])
         # The output may take the place of the base.
         progress.digest.update(memory(base, dtypes.nbytes(tensor.dtype, numel)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,8 +60,12 @@ def _make(
         for tensor in plan.tensors
     )
     plan = replace(plan, tensors=in_compute)
-    sink = PatchSink(plan, target)
-    with reporting(settings.progress) as progress:
+    threads = settings.threads or native.default_threads()
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="negmerge-fingerprint") as pool,
+        reporting(settings.progress) as progress,
+    ):
+        sink = PatchSink(plan, target, pool)
         result = run(plan, sink, settings, progress=progress)
     merged = [plan.tensors[index] for index in plan.merged]
     stats = tensor_stats((t.name for t in merged), (t.numel for t in merged), result.rows)
@@ -70,30 +75,42 @@ def _make(
 class PatchSink:
     """Hands the kept values of a merged vector, and the keep bits, to a patch in the making.
 
-    fingerprints: of the base's merged tensors that are complete, in order.
+    pool: for fingerprints of several tensors at a time.
     """
 
     wants = Wants(output=True, keep_bits=True, base=True)
 
-    def __init__(self, plan: Plan[Rows], target: PatchTarget) -> None:
-        self.fingerprints: list[str] = []
+    def __init__(self, plan: Plan[Rows], target: PatchTarget, pool: ThreadPoolExecutor) -> None:
         self._plan = plan
         self._target = target
-        self._digest = hashlib.sha256()
+        self._pool = pool
+        self._digests = [hashlib.sha256() for _ in plan.merged]
         self._values = np.empty(SEGMENT, np.float64)
 
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of the base's merged tensors, in order, as far as they were written."""
+        return [digest.hexdigest() for digest in self._digests]
+
     def write(self, delivery: Delivery) -> None:
-        """Take one chunk; all of its pieces are merged ones."""
-        places = zip(delivery.addresses, delivery.keep, delivery.base, strict=True)
-        for index, piece, (dense, keep, base) in zip(
-            delivery.merged.tolist(), delivery.pieces, places, strict=True
-        ):
-            tensor = self._plan.tensors[piece.tensor]
-            self._digest.update(memory(base, dtypes.nbytes(tensor.dtype, piece.numel)))
-            self._append(index, piece, dense, keep)
-            if piece.end == tensor.numel:
-                self.fingerprints.append(self._digest.hexdigest())
-                self._digest = hashlib.sha256()
+        """Take one chunk; all of its pieces are merged ones, each of another tensor."""
+        merged = delivery.merged.tolist()
+        digested = [
+            self._pool.submit(self._digest, index, piece, base)
+            for index, piece, base in zip(merged, delivery.pieces, delivery.base, strict=True)
+        ]
+        places = zip(delivery.addresses, delivery.keep, strict=True)
+        try:
+            for index, piece, (dense, keep) in zip(merged, delivery.pieces, places, strict=True):
+                self._append(index, piece, dense, keep)
+        finally:
+            wait(digested)  # they read memory that is the next chunk's
+        for future in digested:
+            future.result()
+
+    def _digest(self, index: int, piece: Piece, base: int) -> None:
+        nbytes = dtypes.nbytes(self._plan.tensors[piece.tensor].dtype, piece.numel)
+        self._digests[index].update(memory(base, nbytes))
 
     def _append(self, index: int, piece: Piece, dense: int, keep: int) -> None:
         compute = str(self._plan.tensors[piece.tensor].compute)

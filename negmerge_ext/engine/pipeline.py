@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -19,16 +19,19 @@ from ..options import MODES
 from ..plan import Plan
 from ..progress import Progress
 from ..stats import NATIVE_STATS
-from .budget import FRAMES, SLOTS, Shape, fit
-from .buffers import Arena
-from .chunks import cut
+from .budget import FRAMES, fit
+from .buffers import Arena, Buffer
+from .chunks import Piece, cut
 from .needs import Needs, find_needs
 from .placing import PlacedChunk, Placement, Rows
 from .reads import Readers
 from .sinks import Delivery, Sink
 from .unchanged import check_unchanged
 
-#: Computes the merged pieces of a chunk from their base: reads ``merged_base``, writes ``merged_out``.
+#: Chunks that are placed before they are merged: one is merged while the next is read.
+_AHEAD = 2
+
+#: Computes the merged pieces of a chunk from their base: reads ``inputs.base``, writes ``merged_out``.
 Kernel: TypeAlias = Callable[[PlacedChunk], None]
 
 
@@ -82,8 +85,8 @@ def run(
     :class:`~negmerge_ext.errors.SourceChangedError`. Raises :class:`~negmerge_ext.errors.MemoryBudgetError`
     before anything is read.
     """
-    needs = find_needs(plan, sink.wants, histogram=histogram)
-    shape = fit(plan, needs, settings.max_memory, histogram=histogram)
+    needs = find_needs(plan, sink.wants, base_in_memory=kernel is not None)
+    shape = fit(plan, needs, settings.max_memory, threads=settings.threads, histogram=histogram)
     rows = np.zeros(len(plan.merged), NATIVE_STATS) if start is None else start.rows.copy()
     counts = np.zeros((len(plan.merged), plan.models + 1), np.int64) if histogram else None
     position = Position() if start is None else start.position
@@ -92,25 +95,26 @@ def run(
     report = progress or (lambda done, total: None)
     report(done, total)
     with (
-        Arena(shape.buffer_bytes) as arena,
+        Arena(FRAMES * shape.frame) as arena,
         FileReader() as files,
         Readers(files) as readers,
         _Outbox(sink) as outbox,
     ):
-        placement = Placement(plan, needs, sink.wants, histogram=histogram)
-        steps = _Steps(plan, needs, shape, placement, arena, readers, outbox, position).steps()
-        ahead = deque(islice(steps, SLOTS))
+        placement = Placement(plan, needs, sink.wants)
+        chunks = cut(plan.tensors, np.flatnonzero(needs.wanted).tolist(), shape.capacity, position)
+        frames = [arena.take(shape.frame) for _ in range(FRAMES)]
+        steps = _steps(chunks, placement, frames, readers, outbox)
+        ahead = deque(islice(steps, _AHEAD))
         while ahead:
             step = ahead.popleft()
             for reading in step.readings:
                 reading.result()
             if kernel is None:
-                _merge(plan, step, rows, counts, settings.threads or 0)
+                _merge(plan, step.chunk, files, rows, counts, shape.threads)
             else:
                 kernel(step.chunk)
-            if step.last:
-                outbox.send(step.frame, _delivery(plan, step.chunk, rows))
-            done += step.nbytes
+            outbox.send(step.frame, _delivery(plan, step.chunk, rows))
+            done += step.chunk.nbytes
             report(done, total)
             ahead.extend(islice(steps, 1))
         outbox.flush()
@@ -120,73 +124,30 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Some models of one chunk, being read. nbytes: of input, counting the base with the first models."""
+    """A chunk in a frame; what the kernel cannot read itself is being read."""
 
     chunk: PlacedChunk
     frame: int
-    addresses: np.ndarray
-    dtypes: np.ndarray
-    state: native.State | None
-    first: bool
-    last: bool
     readings: list[Future[None]]
-    nbytes: int
 
 
-class _Steps:
-    """Cuts the plan into steps and begins to read each as it is asked for.
+def _steps(
+    chunks: Iterator[tuple[Piece, ...]],
+    placement: Placement,
+    frames: Sequence[Buffer],
+    readers: Readers,
+    outbox: _Outbox,
+) -> Iterator[_Step]:
+    """Place each chunk, and begin to read it, as it is asked for.
 
-    Buffers are used in turn: a step's slot is that of the step :data:`SLOTS` before it, which must have been
-    merged; a chunk's frame is that of the chunk :data:`FRAMES` before it, whose writing is waited for.
+    Frames are used in turn: a chunk's frame is that of the chunk :data:`FRAMES` before it, whose writing is
+    waited for.
     """
-
-    def __init__(
-        self,
-        plan: Plan[Rows],
-        needs: Needs,
-        shape: Shape,
-        placement: Placement,
-        arena: Arena,
-        readers: Readers,
-        outbox: _Outbox,
-        start: Position,
-    ) -> None:
-        self._chunks = cut(plan.tensors, np.flatnonzero(needs.wanted).tolist(), shape.capacity, start)
-        # Without models a chunk still is one step.
-        starts = range(0, plan.models, shape.models) if plan.models else range(1)
-        self._groups = [range(first, min(first + shape.models, plan.models)) for first in starts]
-        self._placement = placement
-        self._readers = readers
-        self._outbox = outbox
-        self._frames = [arena.take(shape.frame) for _ in range(FRAMES)]
-        self._slots = [arena.take(shape.slot) for _ in range(SLOTS)]
-        self._state = arena.take(shape.state)
-
-    def steps(self) -> Iterator[_Step]:
-        count = 0
-        for number, pieces in enumerate(self._chunks):
-            frame = number % FRAMES
-            self._outbox.wait(frame)
-            chunk, reads = self._placement.chunk(pieces, self._frames[frame])
-            groups = self._groups if len(chunk.merged.numel) else [range(0)]
-            state = self._placement.state(chunk, self._state) if len(groups) > 1 else None
-            for group in groups:
-                slot = self._slots[count % SLOTS]
-                addresses, codes, model_reads = self._placement.models(chunk, group, slot)
-                reads += model_reads
-                yield _Step(
-                    chunk=chunk,
-                    frame=frame,
-                    addresses=addresses,
-                    dtypes=codes,
-                    state=state,
-                    first=group is groups[0],
-                    last=group is groups[-1],
-                    readings=self._readers.submit(reads),
-                    nbytes=sum(read.nbytes for read in reads),
-                )
-                reads = []
-                count += 1
+    for number, pieces in enumerate(chunks):
+        frame = number % FRAMES
+        outbox.wait(frame)
+        chunk, reads = placement.chunk(pieces, frames[frame])
+        yield _Step(chunk, frame, readers.submit(reads))
 
 
 class _Outbox:
@@ -231,34 +192,42 @@ class _Outbox:
         self._thread.shutdown(cancel_futures=True)
 
 
-def _merge(plan: Plan[Rows], step: _Step, rows: np.ndarray, counts: np.ndarray | None, threads: int) -> None:
-    chunk = step.chunk
+def _merge(
+    plan: Plan[Rows],
+    chunk: PlacedChunk,
+    files: FileReader,
+    rows: np.ndarray,
+    counts: np.ndarray | None,
+    threads: int,
+) -> None:
     if len(chunk.merged.numel) == 0:
         return
     tensors = [plan.tensors[tensor] for tensor in chunk.merged.tensor.tolist()]
     stats = rows[chunk.rows]
     histogram = None if counts is None else counts[chunk.rows]
-    native.merge(
-        method=plan.options.method.code,
-        mode=MODES[plan.options.mode],
-        scale=plan.options.scale,
-        models=plan.models,
-        numel=chunk.merged.numel.tolist(),
-        compute=[dtypes.CODES[tensor.compute or "F32"] for tensor in tensors],
-        base=chunk.merged_base.tolist(),
-        base_dtype=[dtypes.CODES[tensor.dtype] for tensor in tensors],
-        finetuned=step.addresses.tolist(),
-        finetuned_dtype=step.dtypes.tolist(),
-        out=chunk.merged_out.tolist(),
-        out_dtype=[dtypes.CODES[tensor.out_dtype] for tensor in tensors],
-        stats=stats,
-        keep=chunk.merged_keep.tolist(),
-        histogram=histogram,
-        state=step.state,
-        begin=step.first,
-        end=step.last,
-        threads=threads,
-    )
+    inputs = chunk.inputs
+    with files.reading(inputs.files) as open_files:
+        native.merge(
+            method=plan.options.method.code,
+            mode=MODES[plan.options.mode],
+            scale=plan.options.scale,
+            models=plan.models,
+            numel=chunk.merged.numel,
+            compute=[dtypes.CODES[tensor.compute or "F32"] for tensor in tensors],
+            base=inputs.base,
+            base_dtype=[dtypes.CODES[tensor.dtype] for tensor in tensors],
+            finetuned=inputs.finetuned,
+            finetuned_dtype=inputs.finetuned_dtype,
+            out=chunk.merged_out,
+            out_dtype=[dtypes.CODES[tensor.out_dtype] for tensor in tensors],
+            stats=stats,
+            keep=chunk.merged_keep,
+            histogram=histogram,
+            threads=threads,
+            files=open_files,
+            base_file=inputs.base_file,
+            finetuned_file=inputs.finetuned_file,
+        )
     rows[chunk.rows] = stats
     if counts is not None:
         counts[chunk.rows] = histogram

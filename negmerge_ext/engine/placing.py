@@ -1,4 +1,4 @@
-"""Placing the pieces of a chunk in buffers: addresses for the kernel, and the reads that fill them."""
+"""Placing the pieces of a chunk: addresses and files for the kernel, and reads of what it cannot read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .. import dtypes, native
-from ..checkpoint.base import FileRows
+from ..checkpoint.base import FileRows, SourceFile
 from ..in_memory.state_dict import MemoryRows
 from ..plan import Plan
 from .buffers import Buffer, align
@@ -35,12 +34,30 @@ class Cuts:
 
 
 @dataclass(frozen=True, slots=True)
+class Inputs:
+    """The inputs of a chunk's merged pieces, as the kernel takes them.
+
+    files: those that it reads itself. base, base_file: int64 and int32 ``[pieces]``; finetuned,
+    finetuned_file and finetuned_dtype (uint8): ``[pieces, N]``. With the file number -1 an address is one in
+    memory, with another it is a byte offset in that file.
+    """
+
+    files: tuple[SourceFile, ...]
+    base: np.ndarray
+    base_file: np.ndarray
+    finetuned: np.ndarray
+    finetuned_file: np.ndarray
+    finetuned_dtype: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class PlacedChunk:
     """A chunk whose memory is fixed.
 
     out, keep, base: address of every piece's output, keep bits and base (0: none). data: the output bytes, if
     they go through a buffer. merged: the merged pieces; rows: their numbers among the merged tensors of the
-    plan; merged_base, merged_out, merged_keep: their addresses.
+    plan; merged_out, merged_keep: their addresses; inputs: what they are made of. nbytes: of files that are
+    read for the chunk.
     """
 
     pieces: tuple[Piece, ...]
@@ -50,40 +67,40 @@ class PlacedChunk:
     base: np.ndarray
     merged: Cuts
     rows: np.ndarray
-    merged_base: np.ndarray
     merged_out: np.ndarray
     merged_keep: np.ndarray
+    inputs: Inputs
+    nbytes: int
 
 
 class Placement:
     """Places the chunks of a plan as a sink wants them."""
 
-    def __init__(self, plan: Plan[Rows], needs: Needs, wants: Wants, *, histogram: bool) -> None:
+    def __init__(self, plan: Plan[Rows], needs: Needs, wants: Wants) -> None:
         self._plan = plan
         self._needs = needs
         self._wants = wants
-        self._histogram = histogram
         self._row = np.cumsum(needs.merged) - 1
 
     def chunk(self, pieces: Sequence[Piece], frame: Buffer) -> tuple[PlacedChunk, list[Read]]:
-        """Place base, output and keep bits of ``pieces`` in ``frame``, base and copied bytes by reads."""
+        """Place ``pieces`` in ``frame``; the reads bring there what the kernel cannot read itself."""
         needs = self._needs
         cuts = Cuts(*np.array([(p.tensor, p.begin, p.numel) for p in pieces], np.int64).T)
         merged = needs.merged[cuts.tensor]
+        areas = _Areas(frame)
         out_size = cuts.numel * needs.output[cuts.tensor] // 8
-        base_size = cuts.numel * needs.base[cuts.tensor] // 8
-        base_area = frame.address + align(int(out_size.sum()))
-        out = _laid_out(frame.address, out_size)
+        out = areas.take(out_size)
         if self._wants.memory is not None:
             out = self._wants.memory[cuts.tensor] + cuts.begin * needs.out_item[cuts.tensor] // 8
         elif not self._wants.output:
             out = np.zeros_like(cuts.numel)
-        base = np.where(base_size > 0, _laid_out(base_area, base_size), out)
+        base_size = cuts.numel * needs.base[cuts.tensor] // 8
+        base = np.where(base_size > 0, areas.take(base_size), out)
         keep = np.zeros_like(cuts.numel)
         if self._wants.keep_bits:
-            keep_area = base_area + align(int(base_size.sum()))
-            keep = np.where(merged, _laid_out(keep_area, 2 * -(-cuts.numel // 16) * merged), 0)
-        base, reads = self._base(cuts, merged, base, frame)
+            keep = np.where(merged, areas.take(2 * -(-cuts.numel // 16) * merged), 0)
+        base, base_file, reads = self._base(cuts, merged, base, frame)
+        inputs, model_reads = self._inputs(cuts[merged], base[merged], base_file[merged], areas)
         return PlacedChunk(
             pieces=tuple(pieces),
             data=frame.bytes[: int(out_size.sum())],
@@ -92,55 +109,71 @@ class Placement:
             base=base,
             merged=cuts[merged],
             rows=self._row[cuts.tensor[merged]],
-            merged_base=base[merged],
             merged_out=out[merged],
             merged_keep=keep[merged],
-        ), reads
-
-    def models(
-        self, chunk: PlacedChunk, models: range, slot: Buffer
-    ) -> tuple[np.ndarray, np.ndarray, list[Read]]:
-        """Place ``models`` of the merged pieces in ``slot``: addresses and dtype codes, tensor-major."""
-        cuts, index = chunk.merged, chunk.rows
-        codes = self._plan.finetuned_dtypes[models.start : models.stop, index]
-        bits = CODE_BITS[codes]
-        addresses = np.empty(bits.shape, np.int64)
-        reads: list[Read] = []
-        free = slot.address
-        for row, model in enumerate(models):
-            rows = self._plan.finetuned[model]
-            if isinstance(rows, MemoryRows):
-                addresses[row] = rows.address[index] + cuts.begin * bits[row] // 8
-                continue
-            size = cuts.numel * bits[row] // 8
-            addresses[row] = _laid_out(free, size)
-            free += align(int(size.sum()))
-            reads += self._file_reads(rows, index, cuts, bits[row], addresses[row], slot)
-        return addresses.T.ravel(), codes.T.ravel(), reads
-
-    def state(self, chunk: PlacedChunk, buffer: Buffer) -> native.State:
-        """Place the running sums and sign masks of a chunk's merged pieces in ``buffer``."""
-        places: list[list[int]] = [[] for _ in range(4 if self._histogram else 3)]
-        free = buffer.address
-        for tensor, numel in zip(chunk.merged.tensor.tolist(), chunk.merged.numel.tolist(), strict=True):
-            words = -(-numel // 16)
-            compute = dtypes.nbytes(self._plan.tensors[tensor].compute or "F32", numel)
-            for place, size in zip(places, (compute, 2 * words, 2 * words, 4 * numel), strict=False):
-                place.append(free)
-                free += align(size)
-        return native.State(*places)
+            inputs=inputs,
+            nbytes=int((cuts.numel * needs.read[cuts.tensor] // 8).sum()),
+        ), reads + model_reads
 
     def _base(
         self, cuts: Cuts, merged: np.ndarray, target: np.ndarray, frame: Buffer
-    ) -> tuple[np.ndarray, list[Read]]:
-        """Where the base's bytes will be, and what reads them, and the copied ones, to there."""
+    ) -> tuple[np.ndarray, np.ndarray, list[Read]]:
+        """Where the base's bytes are or will be, in which file, and what reads them, and the copied ones."""
         rows, bits = self._plan.base, self._needs.item[cuts.tensor]
-        if isinstance(rows, FileRows):
-            return target, list(self._file_reads(rows, cuts.tensor, cuts, bits, target, frame))
-        source = rows.address[cuts.tensor] + cuts.begin * bits // 8
-        for place in np.flatnonzero(~merged & (source != target)).tolist():
-            ctypes.memmove(int(target[place]), int(source[place]), int(cuts.numel[place] * bits[place] // 8))
-        return source, []
+        nowhere = np.full(len(cuts.tensor), -1, np.int32)
+        if isinstance(rows, MemoryRows):
+            source = rows.address[cuts.tensor] + cuts.begin * bits // 8
+            for place in np.flatnonzero(~merged & (source != target)).tolist():
+                nbytes = int(cuts.numel[place] * bits[place] // 8)
+                ctypes.memmove(int(target[place]), int(source[place]), nbytes)
+            return source, nowhere, []
+        direct = self._needs.base_in_file[cuts.tensor]
+        offset = rows.offset[cuts.tensor] + cuts.begin * bits // 8
+        rest = ~direct
+        index = cuts.tensor[rest]
+        reads = list(self._file_reads(rows, index, cuts[rest], bits[rest], target[rest], frame))
+        return (
+            np.where(direct, offset, target),
+            np.where(direct, rows.file[cuts.tensor], nowhere),
+            reads,
+        )
+
+    def _inputs(
+        self, cuts: Cuts, base: np.ndarray, base_file: np.ndarray, areas: _Areas
+    ) -> tuple[Inputs, list[Read]]:
+        """Where the merged pieces' inputs are; models that must be gathered are read into ``areas``."""
+        row = self._row[cuts.tensor]
+        codes = self._plan.finetuned_dtypes[:, row]
+        address = np.empty(codes.shape, np.int64)
+        file = np.full(codes.shape, -1, np.int32)
+        files = list(self._plan.base.files) if isinstance(self._plan.base, FileRows) else []
+        reads: list[Read] = []
+        for model, rows in enumerate(self._plan.finetuned):
+            bits = CODE_BITS[codes[model]]
+            before = cuts.begin * bits // 8
+            if isinstance(rows, MemoryRows):
+                address[model] = rows.address[row] + before
+                continue
+            address[model] = rows.offset[row] + before
+            file[model] = rows.file[row] + len(files)
+            files += rows.files
+            if rows.strides:
+                strided = np.isin(row, list(rows.strides))
+                target = areas.take(np.where(strided, cuts.numel * bits // 8, 0))
+                address[model, strided], file[model, strided] = target[strided], -1
+                reads += self._file_reads(
+                    rows, row[strided], cuts[strided], bits[strided], target[strided], areas.frame
+                )
+        used, number = np.unique(np.concatenate([base_file, file.ravel()]), return_inverse=True)
+        number = (number - np.count_nonzero(used < 0)).astype(np.int32)
+        return Inputs(
+            files=tuple(files[index] for index in used[used >= 0].tolist()),
+            base=base,
+            base_file=number[: len(base)],
+            finetuned=np.ascontiguousarray(address.T),
+            finetuned_file=np.ascontiguousarray(number[len(base) :].reshape(file.shape).T),
+            finetuned_dtype=np.ascontiguousarray(codes.T),
+        ), reads
 
     def _file_reads(
         self,
@@ -181,6 +214,15 @@ class Placement:
             )
 
 
-def _laid_out(start: int, size: np.ndarray) -> np.ndarray:
-    """Addresses of areas of ``size`` bytes one after the other."""
-    return np.asarray(start + np.cumsum(size) - size)
+class _Areas:
+    """Hands out a frame from its beginning, in areas that begin at aligned addresses."""
+
+    def __init__(self, frame: Buffer) -> None:
+        self.frame = frame
+        self._free = frame.address
+
+    def take(self, size: np.ndarray) -> np.ndarray:
+        """Addresses of parts of ``size`` bytes that lie one after the other in a new area."""
+        start, total = self._free, int(size.sum())
+        self._free += align(total)
+        return np.asarray(start + np.cumsum(size) - size)

@@ -86,7 +86,7 @@ def foreseen_problems(
 def budget_problems(plan: Plan[Rows], settings: Settings) -> list[NegmergeError]:
     """What stands against writing the output of ``plan`` to files within ``settings.max_memory``."""
     try:
-        fit(plan, find_needs(plan, FileSink.wants), settings.max_memory)
+        fit(plan, find_needs(plan, FileSink.wants), settings.max_memory, threads=settings.threads)
     except MemoryBudgetError as problem:
         return [problem]
     return []

@@ -18,8 +18,12 @@ def fingerprint(address: int, nbytes: int) -> str:
 
 def fingerprints(addresses: Sequence[int], nbytes: Sequence[int], threads: int) -> list[str]:
     """:func:`fingerprint` of many tensors, several at a time (``hashlib`` releases the GIL)."""
+    # The largest first: one that begins last keeps the other threads waiting.
+    order = sorted(range(len(nbytes)), key=nbytes.__getitem__, reverse=True)
     with ThreadPoolExecutor(threads, thread_name_prefix="negmerge-fingerprint") as pool:
-        return list(pool.map(fingerprint, addresses, nbytes))
+        found = pool.map(lambda index: fingerprint(addresses[index], nbytes[index]), order)
+        digests = dict(zip(order, found, strict=True))
+    return [digests[index] for index in range(len(nbytes))]
 
 
 def memory(address: int, nbytes: int) -> memoryview:

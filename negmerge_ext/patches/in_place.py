@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import weakref
-import zlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import native
-from ..dtypes import BITS, CODES
+from .. import dtypes, native
 from ..errors import PatchMismatchError, TiedTensorError, raise_problems
 from ..in_memory.plain_tensor import mark_written
+from ..native import Position
 from ..options import MODES
 from .description import Description
-from .fingerprint import fingerprint
-from .model import PatchableModel, Place
-from .sections import MemorySections, Segment, all_kept, segments
+from .fingerprint import fingerprints
+from .model import PatchableModel, Places
+from .sections import MemorySections, kept_before
 
 if TYPE_CHECKING:
     from ..in_memory.state_dict import StateDict
 
-_ResultT = TypeVar("_ResultT")
+_BASE = Position(base=True)
+#: The base bits of every tensor begin at a multiple of it, in bytes.
+_ALIGNMENT = 64
 
 
 @dataclass
 class _Applied:
     """What is remembered of a model that the patch is applied to.
 
-    base: per tensor, the bits of its kept elements before the patch, as unsigned integers (nothing for tied
-    ones). checksums: per segment, of what was written in their place; ``None`` while writing is under way.
-    memory: tells when the model is gone.
+    base: the bits of its kept elements before the patch. rows: of ``native.PATCHED``, one per patched tensor,
+    without the addresses of the model. positions: where the kept elements are; each at one of these if moving
+    them was cut short. memory: tells when the model is gone.
     """
 
-    base: list[np.ndarray]
-    checksums: list[int] | None
+    base: np.ndarray
+    rows: np.ndarray
+    positions: list[Position]
     memory: weakref.ref[Any]
 
 
@@ -51,26 +51,44 @@ class InPlacePatch:
     def __init__(self, description: Description, sections: MemorySections) -> None:
         self._description = description
         self._sections = sections
-        self._segments: list[list[Segment]] = [[] for _ in description.tensors]
-        for segment in segments(description, sections):
-            if segment.kept:
-                self._segments[segment.tensor].append(segment)
-        self._applied: dict[tuple[Place, ...], _Applied] = {}
+        self._kept_before = [
+            kept_before(tensor, sections.keep(index, 0, tensor.numel))
+            for index, tensor in enumerate(description.tensors)
+        ]
+        self._rows = np.array(
+            [
+                (
+                    0,
+                    sections.keep(index, 0, tensor.numel).ctypes.data,
+                    sections.values(index, 0, tensor.kept).ctypes.data,
+                    0,
+                    self._kept_before[index].ctypes.data,
+                    tensor.numel,
+                    dtypes.CODES[tensor.dtype],
+                    dtypes.CODES[tensor.compute],
+                )
+                for index, tensor in enumerate(description.tensors)
+            ],
+            native.PATCHED,
+        )
+        self._applied: dict[Places, _Applied] = {}
 
     def apply(self, state: StateDict, scale: float, mode: str, threads: int) -> None:
         """Move the kept elements of ``state`` from their base values along ``scale`` times the merged vector.
 
         Raises :class:`PatchMismatchError` unless the model is the patch's base, or that base with this patch
-        applied and unchanged since. The model is only written once all of it has been checked.
+        applied and unchanged since; the model is then as it was.
         """
         model = PatchableModel(self._description, state)
+        target = Position(base=False, mode=MODES[mode], scale=scale)
+        applied = self._applied.get(model.places)
+        if applied is not None and self._move(model, applied, target, threads):
+            return
+        model.check_overlaps()
         self._check_ties(model)
-        with ThreadPoolExecutor(threads, thread_name_prefix="negmerge-patch") as pool:
-            applied = self._applied.get(model.places)
-            if applied is None or not self._is_unchanged(model, applied, pool):
-                self._check_fingerprints(model, pool, applied is not None)
-                applied = self._remember(model, pool)
-            self._write(model, applied, scale, mode, pool)
+        self._check_fingerprints(model, threads, was_applied=applied is not None)
+        if not self._move(model, self._remember(model, threads), target, threads):
+            raise PatchMismatchError("was changed while the patch was being applied to it", path="model")
 
     def revert(self, state: StateDict, threads: int) -> None:
         """Give the model its base values back, to the bit, and forget it.
@@ -81,24 +99,12 @@ class InPlacePatch:
         applied = self._applied.get(model.places)
         if applied is None:
             raise PatchMismatchError("this patch is not applied to the model", path="model")
-        with ThreadPoolExecutor(threads, thread_name_prefix="negmerge-patch") as pool:
-            if not self._is_unchanged(model, applied, pool):
-                raise PatchMismatchError(
-                    "patched elements were changed after the patch was applied",
-                    path="model",
-                    remedy="Undo that change first (revert the latest patch first), or load the base again",
-                )
-
-            def restore(segment: Segment, address: int) -> int:
-                return self._scatter(
-                    segment, applied.base[segment.tensor][segment.first : segment.last], address
-                )
-
-            applied.checksums = None
-            try:
-                self._over_segments(model, restore, pool, write=True)
-            finally:
-                mark_written(model.rows.values)
+        if not self._move(model, applied, _BASE, threads):
+            raise PatchMismatchError(
+                "patched elements were changed after the patch was applied",
+                path="model",
+                remedy="Undo that change first (revert the latest patch first), or load the base again",
+            )
         del self._applied[model.places]
 
     def _check_ties(self, model: PatchableModel) -> None:
@@ -125,15 +131,17 @@ class InPlacePatch:
             )
         )
 
-    def _check_fingerprints(self, model: PatchableModel, pool: ThreadPoolExecutor, was_applied: bool) -> None:
+    def _check_fingerprints(self, model: PatchableModel, threads: int, *, was_applied: bool) -> None:
         tensors = self._description.tensors
         differing: list[int] = []
         for batch in model.batches():
             with model.row_major(batch, write=False) as address:
-                found = pool.map(lambda index: fingerprint(address[index], tensors[index].nbytes), batch)
-                differing += [
-                    i for i, digest in zip(batch, found, strict=True) if digest != tensors[i].fingerprint
-                ]
+                found = fingerprints(address.tolist(), [tensors[index].nbytes for index in batch], threads)
+            differing += [
+                index
+                for index, digest in zip(batch, found, strict=True)
+                if digest != tensors[index].fingerprint
+            ]
         if differing:
             more = len(differing) - 1
             others = f" (so do {more} others)" if more > 1 else " (so does another)" if more else ""
@@ -145,87 +153,55 @@ class InPlacePatch:
                 remedy="Apply the patch to its own base, without other patches on it",
             )
 
-    def _remember(self, model: PatchableModel, pool: ThreadPoolExecutor) -> _Applied:
-        base = [
-            np.empty(0 if index in model.tied else tensor.kept, f"u{BITS[tensor.dtype] // 8}")
-            for index, tensor in enumerate(self._description.tensors)
-        ]
-
-        def gather(segment: Segment, address: int) -> None:
-            self._gather(segment, address, base[segment.tensor][segment.first : segment.last])
-
-        self._over_segments(model, gather, pool, write=False)
+    def _remember(self, model: PatchableModel, threads: int) -> _Applied:
+        rows = self._rows.copy()
+        # Tied tensors have the base of the one that is written.
+        tensors = [self._description.tensors[index] for index in model.written]
+        nbytes = np.array([dtypes.nbytes(tensor.dtype, tensor.kept) for tensor in tensors], np.int64)
+        room = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        base = np.empty(room.sum(), np.uint8)
+        rows["base"][model.written] = base.ctypes.data + np.cumsum(room) - room
+        for batch in model.batches():
+            with model.row_major(batch, write=False) as address:
+                native.remember(_at(rows, batch, address), threads=threads)
         places, records = model.places, self._applied
-        applied = _Applied(base, None, model.when_freed(lambda _: records.pop(places, None)))
+        applied = _Applied(base, rows, [_BASE], model.when_freed(lambda _: records.pop(places, None)))
         records[places] = applied
         return applied
 
-    def _is_unchanged(self, model: PatchableModel, applied: _Applied, pool: ThreadPoolExecutor) -> bool:
-        """Whether the patched elements still are what was written; writing cut short counts as unchanged."""
+    def _move(self, model: PatchableModel, applied: _Applied, target: Position, threads: int) -> bool:
+        """Move all kept elements; ``False``, with the model as it was, if any is not where it should be."""
+        interrupted = len(applied.positions) > 1
+        if interrupted and not self._move_from(model, applied, applied.positions[0], threads):
+            return False
+        return self._move_from(model, applied, target, threads)
 
-        def checksum(segment: Segment, address: int) -> int:
-            itemsize = BITS[self._description.tensors[segment.tensor].dtype] // 8
-            found = np.empty(segment.kept, f"u{itemsize}")
-            self._gather(segment, address, found)
-            return zlib.crc32(found.data)
+    def _move_from(self, model: PatchableModel, applied: _Applied, target: Position, threads: int) -> bool:
+        """:meth:`_move` from one position, or from two to the first of them."""
 
-        if applied.checksums is None:
-            return True
-        return self._over_segments(model, checksum, pool, write=False) == applied.checksums
+        def move(batch: list[int], source: list[Position], target: Position) -> bool:
+            with model.row_major(batch, write=True) as address:
+                return native.move(_at(applied.rows, batch, address), source, target, threads=threads)
 
-    def _write(
-        self, model: PatchableModel, applied: _Applied, scale: float, mode: str, pool: ThreadPoolExecutor
-    ) -> None:
-        def move(segment: Segment, address: int) -> int:
-            tensor = self._description.tensors[segment.tensor]
-            base = applied.base[segment.tensor][segment.first : segment.last]
-            values = self._sections.values(segment.tensor, segment.first, segment.last)
-            moved, keep = np.empty_like(base), all_kept(segment.kept)
-            native.apply_patch(
-                mode=MODES[mode],
-                scale=scale,
-                numel=segment.kept,
-                compute=CODES[tensor.compute],
-                base=base.ctypes.data,
-                base_dtype=CODES[tensor.dtype],
-                out=moved.ctypes.data,
-                out_dtype=CODES[tensor.dtype],
-                keep=keep.ctypes.data,
-                values=values.ctypes.data,
-                threads=1,
-            )
-            return self._scatter(segment, moved, address)
-
-        applied.checksums = None
+        before, moved = applied.positions, list[list[int]]()
+        if len(before) == 1:
+            applied.positions = [*before, target]
         try:
-            applied.checksums = self._over_segments(model, move, pool, write=True)
+            for batch in model.batches():
+                if not move(batch, before, target):
+                    for earlier in moved:
+                        move(earlier, [target], before[0])
+                    applied.positions = before
+                    return False
+                moved.append(batch)
+            applied.positions = [target]
+            return True
         finally:
             mark_written(model.rows.values)
 
-    def _over_segments(
-        self,
-        model: PatchableModel,
-        work: Callable[[Segment, int], _ResultT],
-        pool: ThreadPoolExecutor,
-        *,
-        write: bool,
-    ) -> list[_ResultT]:
-        """Call ``work(segment, address of its tensor)`` for every segment with kept elements, ties once."""
-        results: list[_ResultT] = []
-        for batch in model.batches():
-            parts = [segment for index in batch for segment in self._segments[index]]
-            with model.row_major(batch, write=write) as address:
-                results += pool.map(lambda segment: work(segment, address[segment.tensor]), parts)
-        return results
 
-    def _gather(self, segment: Segment, address: int, packed: np.ndarray) -> None:
-        keep = self._sections.keep(segment.tensor, segment.begin, segment.end)
-        offset = segment.begin * packed.itemsize
-        native.gather(segment.numel, packed.itemsize, address + offset, keep.ctypes.data, packed.ctypes.data)
-
-    def _scatter(self, segment: Segment, packed: np.ndarray, address: int) -> int:
-        """Put packed elements under the keep bits of a segment; returns their checksum."""
-        keep = self._sections.keep(segment.tensor, segment.begin, segment.end)
-        offset = segment.begin * packed.itemsize
-        native.scatter(segment.numel, packed.itemsize, packed.ctypes.data, keep.ctypes.data, address + offset)
-        return zlib.crc32(packed.data)
+def _at(rows: np.ndarray, batch: list[int], address: np.ndarray) -> np.ndarray:
+    """The rows of a batch whose tensors lie at ``address``."""
+    chosen = rows[batch]
+    chosen["elements"] = address
+    return chosen

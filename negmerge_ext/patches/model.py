@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -20,8 +21,9 @@ from .description import Description
 if TYPE_CHECKING:
     from ..in_memory.state_dict import StateDict
 
-#: Where a tensor lies: address of its first element, and its strides unless it is packed in row-major order.
-Place: TypeAlias = tuple[int, tuple[int, ...] | None]
+#: Where tensors lie: the addresses of their first elements (0 for empty ones, whose address is arbitrary),
+#: and the strides of each that is not packed in row-major order.
+Places: TypeAlias = tuple[bytes, tuple[tuple[int, tuple[int, ...]], ...]]
 
 _LABEL = "model"
 
@@ -29,8 +31,7 @@ _LABEL = "model"
 class PatchableModel:
     """The tensors of a state dict or module that a patch changes, one per tensor of its description.
 
-    places: where they lie; models with equal places are the same model. tied: index of a tensor to the
-    index of the earlier one that is the same memory; only the latter is written.
+    places: where they lie; models with equal places are the same model.
 
     Raises, all problems together: :class:`PatchMismatchError` for tensors that are missing or of another
     shape or dtype than the patch's base, :class:`UnsupportedTensorError` for memory that cannot be written.
@@ -44,49 +45,63 @@ class PatchableModel:
                 remedy="Load the model, or use apply_to_file()",
             )
         named = as_mapping(model, _LABEL)
-        present = {tensor.name: named[tensor.name] for tensor in description.tensors if tensor.name in named}
-        source = StateDictSource(present, _LABEL)
+        names = [tensor.name for tensor in description.tensors]
+        source = StateDictSource({name: named[name] for name in names if name in named}, _LABEL)
         raise_problems(unfit_problems(_LABEL, source.unfit))
         raise_problems([*description.mismatches(source.tensors, _LABEL), *_unwritable(source)])
-        self.rows = source.rows([tensor.name for tensor in description.tensors])
-        self.places: tuple[Place, ...] = tuple(_places(self.rows))
-        self.tied = tied_tensors(description.tensors, self.rows)
-        raise_problems(
-            [
-                _problem(
-                    description.tensors[later].name,
-                    f"shares part of its memory with '{description.tensors[index].name}'",
-                    "Give every tensor its own memory",
-                )
-                for index, later in overlaps_within(self.rows, self.tied)
-            ]
-        )
+        self.rows = source.rows(names)
+        self.places = _places(self.rows)
+        self._description = description
+
+    @cached_property
+    def tied(self) -> dict[int, int]:
+        """Index of a tensor to that of the earlier one that is the same memory; only that is written."""
+        return tied_tensors(self._description.tensors, self.rows)
+
+    def check_overlaps(self) -> None:
+        """Raises :class:`UnsupportedTensorError` if elements share their memory without being tied."""
+        tensors = self._description.tensors
+        problems = [
+            _problem(tensors[index].name, "has elements that share their memory", "Use .clone()")
+            for index in np.flatnonzero(~self.rows.row_major).tolist()
+            if overlaps_itself(raw_view(self.rows.values[index]))
+        ]
+        raise_problems(problems)
+        problems = [
+            _problem(
+                tensors[later].name,
+                f"shares part of its memory with '{tensors[index].name}'",
+                "Give every tensor its own memory",
+            )
+            for index, later in overlaps_within(self.rows, self.tied)
+        ]
+        raise_problems(problems)
 
     @property
     def written(self) -> list[int]:
         """Indices of the tensors that are written, ties once."""
-        return [index for index in range(len(self.places)) if index not in self.tied]
+        return [index for index in range(len(self.rows)) if index not in self.tied]
 
     def batches(self) -> Iterator[list[int]]:
         """The written tensors: those packed in row-major order together, every other one alone."""
-        yield [index for index in self.written if self.rows.row_major[index]]
-        yield from ([index] for index in self.written if not self.rows.row_major[index])
+        row_major = self.rows.row_major.tolist()
+        yield [index for index in self.written if row_major[index]]
+        yield from ([index] for index in self.written if not row_major[index])
 
     @contextmanager
-    def row_major(self, batch: Sequence[int], *, write: bool) -> Iterator[dict[int, int]]:
-        """Addresses at which the tensors of a batch lie in row-major order, by index.
+    def row_major(self, batch: list[int], *, write: bool) -> Iterator[np.ndarray]:
+        """int64 ``[len(batch)]``: addresses at which the tensors of a batch lie in row-major order.
 
         A tensor with another layout is copied; with ``write``, the copy is put back when the block ends
         without an exception.
         """
-        address = {index: int(self.rows.start[index]) for index in batch}
-        if all(self.rows.row_major[index] for index in batch):
-            yield address
+        if self.rows.row_major[batch].all():
+            yield self.rows.start[batch]
             return
         (index,) = batch
         raw = raw_view(self.rows.values[index])
         packed = np.ascontiguousarray(raw)
-        yield {index: packed.ctypes.data}
+        yield np.array([packed.ctypes.data], np.int64)
         if write:
             np.copyto(raw, packed)
 
@@ -114,15 +129,16 @@ def _unwritable(source: StateDictSource) -> Iterator[NegmergeError]:
             )
         elif isinstance(value, np.ndarray) and not value.flags.writeable:
             yield _problem(name, "is a read-only array", "Copy it")
-        elif overlaps_itself(raw_view(value)):
-            yield _problem(name, "has elements that share their memory", "Use .clone()")
 
 
 def _problem(name: str, fault: str, remedy: str) -> UnsupportedTensorError:
     return UnsupportedTensorError(fault, path=_LABEL, tensor=name, remedy=remedy)
 
 
-def _places(rows: MemoryRows) -> Iterator[Place]:
-    for value, start, row_major in zip(rows.values, rows.start.tolist(), rows.row_major, strict=True):
-        # The address of nothing is arbitrary.
-        yield start if value.nbytes else 0, None if row_major else raw_view(value).strides
+def _places(rows: MemoryRows) -> Places:
+    empty = np.array([value.nbytes == 0 for value in rows.values])
+    strided = np.flatnonzero(~rows.row_major).tolist()
+    return (
+        np.where(empty, 0, rows.start).tobytes(),
+        tuple((index, raw_view(rows.values[index]).strides) for index in strided),
+    )

@@ -119,32 +119,35 @@ def count_kept(tensor: PatchedTensor, begin: int, end: int, first: int, keep: np
     its end there are fewer, or if a bit behind its last element is set.
     """
     count = native.count(end - begin, keep.ctypes.data)
+    _check_kept(tensor, begin, end, first + count, keep)
+    return count
+
+
+def _check_kept(tensor: PatchedTensor, begin: int, end: int, total: int, keep: np.ndarray) -> None:
+    """keep: bits of the elements [begin, end). total: bits set up to ``end``."""
     surplus = int.from_bytes(keep[-2:].tobytes(), "little") >> ((end - begin - 1) % PACK + 1)
-    total = first + count
     if surplus or total > tensor.kept or (end == tensor.numel and total != tensor.kept):
         raise CheckpointError(
             f"patch has keep bits that do not match its {tensor.kept} kept elements",
             tensor=tensor.name,
             remedy="The patch file is damaged or was changed: make it again",
         )
-    return count
 
 
-def all_kept(numel: int) -> np.ndarray:
-    """Keep bits that take all of ``numel`` elements."""
-    keep = np.full(keep_nbytes(numel), 0xFF, np.uint8)
-    if numel % PACK:
-        keep[-2:] = np.frombuffer(((1 << numel % PACK) - 1).to_bytes(2, "little"), np.uint8)
-    return keep
+def kept_before(tensor: PatchedTensor, keep: np.ndarray) -> np.ndarray:
+    """int64 ``[blocks + 1]``: kept elements before each block of ``native.BLOCK`` elements, and all of them.
+
+    keep: the keep bits of the whole tensor, checked as :func:`count_kept` does.
+    """
+    before = native.kept_before(tensor.numel, keep.ctypes.data)
+    _check_kept(tensor, 0, tensor.numel, int(before[-1]), keep)
+    return before
 
 
 def in_memory(description: Description, sections: Sections) -> MemorySections:
-    """A copy of ``sections`` in memory; its keep bits are checked as :func:`segments` does."""
+    """``sections`` with all data in memory."""
     tensors = description.tensors
-    copy = MemorySections(
+    return MemorySections(
         [sections.keep(index, 0, tensor.numel) for index, tensor in enumerate(tensors)],
         [sections.values(index, 0, tensor.kept) for index, tensor in enumerate(tensors)],
     )
-    for _ in segments(description, copy):
-        pass
-    return copy

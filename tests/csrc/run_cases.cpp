@@ -2,12 +2,13 @@
 // only be emulated here: usage `run_cases CASES RESULTS`. tests/native_cases.py writes the one and reads the other.
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "../../csrc/cpu/dispatch.h"
 #include "../../csrc/cpu/run.h"
-#include "../../csrc/keep_bits.h"
+#include "../../csrc/cpu/run_apply.h"
 
 using namespace negmerge;
 
@@ -146,22 +147,37 @@ void run_case(Reader& in, FILE* out) {
   TensorStats unused = {};
   std::vector<int64_t> unused_bins(merge.models + 1);
   run_merge(whole, {vector}, &unused, unused_bins.data(), threads, never);
-  Buffer values(bytes(count_kept(tensor.numel, tensor.keep), tensor.compute), 1);
-  if (tensor.compute == Dtype::f64)
-    gather_kept<8>(tensor.numel, dense.data(), tensor.keep, values.data());
-  else
-    gather_kept<4>(tensor.numel, dense.data(), tensor.keep, values.data());
+  const std::vector<int64_t> kept_before = count_before_blocks(tensor.numel, tensor.keep);
+  const auto kept = static_cast<size_t>(kept_before.back());
+  Buffer values(bytes(kept, tensor.compute), 1), kept_base(bytes(kept, tensor.base_dtype), 3);
+  const SparseKernels& kernels = active_kernels().sparse;
+  kernels.gather(item_size(tensor.compute), tensor.numel, dense.data(), tensor.keep, values.data());
   Buffer applied(result.size(), offset);
   tensor.out = applied.data();
   run_apply(merge.mode, merge.scale, tensor, {tensor.keep, values.data()}, threads, never);
+
+  // In place: to another position first, from there to the merged model, and later back to the base.
+  Buffer moved(base.size(), (offset * 5) % 64);
+  memcpy(moved.data(), base.data(), base.size());
+  const std::vector<CountedTensor> patched = {
+      {{tensor.numel, moved.data(), tensor.base_dtype, tensor.compute, {tensor.keep, values.data()}, kept_base.data()},
+       kept_before.data()}};
+  const Position start = {true, Mode::add, 0}, other = {false, Mode::add, 0.75}, end = {false, merge.mode, merge.scale};
+  run_remember(patched, threads, never);
+  if (run_move(patched, start, nullptr, other, threads, never) != Moved::done) fail("the base was not recognised");
+  if (run_move(patched, other, nullptr, end, threads, never) != Moved::done) fail("moved elements were not recognised");
   if (control_word() != word) fail("the merge left another floating-point mode behind");
   set_control_word(word & ~kFlushToZero);
 
   fwrite(result.data(), 1, result.size(), out);
   fwrite(applied.data(), 1, applied.size(), out);
+  fwrite(moved.data(), 1, moved.size(), out);
   fwrite(keep.data(), 1, keep.size(), out);
   fwrite(&stats, sizeof(stats), 1, out);
   fwrite(histogram.data(), sizeof(int64_t), histogram.size(), out);
+  if (run_move(patched, end, nullptr, start, threads, never) != Moved::done)
+    fail("the merged model was not recognised");
+  if (memcmp(moved.data(), base.data(), base.size()) != 0) fail("the base was not given back");
 }
 
 }  // namespace

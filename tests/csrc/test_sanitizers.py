@@ -69,11 +69,11 @@ def test_an_overrun_would_be_seen(package: Path, environment: dict[str, str]) ->
 
 @pytest.mark.slow
 def test_kernel_tests_pass_in_a_sanitized_build(package: Path, environment: dict[str, str]) -> None:
-    files = ("test_kernel_values.py", "test_kernel_invariance.py", "test_native_patches.py", "test_native.py")
+    names = ("kernel_values", "kernel_invariance", "native_patches", "native_moves", "native")
     out = run(
         *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"),
         *("-c", ROOT / "pyproject.toml", "-o", f"pythonpath={ROOT / 'tests'}"),
-        *(TESTS / name for name in files),
+        *(TESTS / f"test_{name}.py" for name in names),
         folder=package,
         **environment,
     )

@@ -122,8 +122,8 @@ def test_bits_beyond_the_last_element_are_ignored(instruction_set: str) -> None:
     base, values, bits = Buffer(np.zeros(3, F32)), Buffer(np.ones(3, F32)), Buffer(np.full(2, 0xFF, np.uint8))
     packed = Buffer.unwritten(3, F32)
     assert native.count(3, bits.address) == 3
+    assert native.kept_before(3, bits.address).tolist() == [0, 3]
     assert native.gather(3, 4, base.address, bits.address, packed.address) == 3
-    assert native.scatter(3, 4, values.address, bits.address, packed.address) == 3
     native.apply_patch(
         mode=MODES["add"],
         scale=2.0,
@@ -149,21 +149,20 @@ def test_bits_beyond_the_last_element_are_ignored(instruction_set: str) -> None:
     dtype=st.sampled_from([np.uint8, np.uint16, np.uint32, np.uint64]),
     offset=offsets(),
 )
-def test_gather_scatter_and_count(seed: int, size: int, dtype: type, offset: int) -> None:
+def test_gather_and_count(seed: int, size: int, dtype: type, offset: int) -> None:
     rng, itemsize = np.random.default_rng(seed), np.dtype(dtype).itemsize
     dense = rng.integers(0, np.iinfo(dtype).max, size, dtype)
     keep = random_keep(seed, size)
     source, bits = Buffer(dense, offset), Buffer(packed_bits(keep), offset % 8)
-    packed = Buffer.unwritten(int(keep.sum()), dtype, (offset * 3) % 64)
-    assert native.count(size, bits.address) == keep.sum()
-    assert native.gather(size, itemsize, source.address, bits.address, packed.address) == keep.sum()
-    assert np.array_equal(packed.array(), dense[keep])
-
-    target = Buffer(np.zeros(size, dtype), (offset * 5) % 64)
-    assert native.scatter(size, itemsize, packed.address, bits.address, target.address) == keep.sum()
-    assert np.array_equal(target.array(), np.where(keep, dense, 0))
-    for buffer in (source, bits, packed, target):
-        buffer.check_guards()
+    before = [keep[:first].sum() for first in range(0, size, native.BLOCK)]
+    for _ in instruction_sets_in_turn():
+        packed = Buffer.unwritten(int(keep.sum()), dtype, (offset * 3) % 64)
+        assert native.count(size, bits.address) == keep.sum()
+        assert native.kept_before(size, bits.address).tolist() == [*before, keep.sum()]
+        assert native.gather(size, itemsize, source.address, bits.address, packed.address) == keep.sum()
+        assert np.array_equal(packed.array(), dense[keep])
+        for buffer in (source, bits, packed):
+            buffer.check_guards()
 
 
 def test_counting_in_parts() -> None:
@@ -177,8 +176,6 @@ def test_counting_in_parts() -> None:
 def test_item_sizes_that_no_dtype_has(itemsize: int) -> None:
     with pytest.raises(ValueError, match="item size"):
         native.gather(0, itemsize, 0, 0, 0)
-    with pytest.raises(ValueError, match="item size"):
-        native.scatter(0, itemsize, 0, 0, 0)
 
 
 def test_a_patch_in_double_precision(instruction_set: str) -> None:

@@ -345,28 +345,72 @@ def test_forgets_models_that_are_gone() -> None:
     assert left < base.nbytes
 
 
+def interrupt_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next native move change the first half of its tensors only."""
+    move = native.move
+
+    def interrupted(rows: np.ndarray, *arguments: Any, **options: Any) -> bool:
+        monkeypatch.setattr(native, "move", move)
+        assert move(rows[: len(rows) // 2], *arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(native, "move", interrupted)
+
+
 def test_an_interrupted_apply_can_be_repeated_or_reverted(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = small_pool()
     patch = Patch.make(pool.base, pool.finetuned)
-    scatter = native.scatter
-    calls = []
-
-    def interrupted(*arguments: int) -> int:
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return scatter(*arguments)
-
     for finish in (lambda model: patch.apply(model, 0.5), patch.revert):
         model = copy_of(pool.base)
         patch.apply(model, 2.0)
-        calls.clear()
-        with monkeypatch.context() as context:
-            context.setattr(native, "scatter", interrupted)
+        for scale in (1.0, 3.0):
+            interrupt_half_way(monkeypatch)
             with pytest.raises(KeyboardInterrupt):
-                patch.apply(model, 1.0, threads=1)
+                patch.apply(model, scale)
         finish(model)
         assert_equal(model, pool.base if finish == patch.revert else pool.expected(scale=0.5))
+
+
+def test_an_interrupted_revert_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = small_pool()
+    patch = Patch.make(pool.base, pool.finetuned)
+    model = copy_of(pool.base)
+    patch.apply(model, 2.0)
+    interrupt_half_way(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        patch.revert(model)
+    patch.revert(model)
+    assert_equal(model, pool.base)
+
+
+def test_changes_are_noticed_after_an_interrupted_apply_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = small_pool()
+    patch = Patch.make(pool.base, pool.finetuned)
+    model = copy_of(pool.base)
+    patch.apply(model, 2.0)
+    interrupt_half_way(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        patch.apply(model, 1.0)
+    model["weight"] *= 2
+    with pytest.raises(PatchMismatchError, match="changed"):
+        patch.apply(model, 0.5)
+
+
+def test_a_changed_tensor_of_any_layout_leaves_all_others_as_they_are() -> None:
+    shapes = {"image": (4, 3, 5, 7), "weight": (40, 50), "other": (6, 7)}
+    pool = make_pool(2, shapes=shapes)
+    patch = Patch.make(pool.base, pool.finetuned)
+    for name in shapes:
+        model = {key: np.asfortranarray(array) for key, array in pool.base.items()}
+        model["weight"] = model["weight"].copy(order="C")
+        patch.apply(model, 0.5)
+        model[name] += 1
+        before = copied_bytes(model)
+        with pytest.raises(PatchMismatchError, match="was changed"):
+            patch.apply(model, 2.0)
+        with pytest.raises(PatchMismatchError, match="changed"):
+            patch.revert(model)
+        assert copied_bytes(model) == before
 
 
 def test_example() -> None:

@@ -14,8 +14,6 @@ def describe(plan: DryRun) -> str:
     """The plan for people."""
     free = "unknown" if plan.disk_free is None else text.size(plan.disk_free)
     models = text.count(plan.models, "model")
-    if plan.models_at_a_time < plan.models:
-        models += f", {plan.models_at_a_time:,} at a time"
     verifying = ", verification included" if plan.verify else ""
     scope = ""
     if plan.complete:

@@ -1,4 +1,4 @@
-"""Shapes of merges: within the budget for any N, with long reads where it allows."""
+"""Shapes of merges: within the budget for any N and any number of threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from negmerge_ext.engine.chunks import cut
 from negmerge_ext.engine.needs import find_needs
 from negmerge_ext.engine.sinks import Wants
 from negmerge_ext.errors import MemoryBudgetError
-from negmerge_ext.native import BLOCK
+from negmerge_ext.native import BLOCK, SCRATCH
 from negmerge_ext.options import Options
 from negmerge_ext.plan import Plan, PlannedTensor
 
@@ -64,49 +64,50 @@ def plans(draw: st.DrawFn) -> Plan[FileRows]:
     plan=plans(),
     wants=st.sampled_from(_WANTS),
     histogram=st.booleans(),
+    threads=st.sampled_from([1, 2, 64]),
     extra=st.one_of(st.just(0), st.integers(0, 10**6), st.integers(0, 10**9)),
 )
 def test_shapes_fit_their_budget_and_hold_a_block_of_every_tensor(
-    plan: Plan[FileRows], wants: Wants, histogram: bool, extra: int
+    plan: Plan[FileRows], wants: Wants, histogram: bool, threads: int, extra: int
 ) -> None:
-    needs = find_needs(plan, wants, histogram=histogram)
+    needs = find_needs(plan, wants)
     with pytest.raises(MemoryBudgetError) as caught:
-        fit(plan, needs, 1, histogram=histogram)
+        fit(plan, needs, 1, threads=threads, histogram=histogram)
     [least] = re.findall(r"needs (\d+)", str(caught.value))
     with pytest.raises(MemoryBudgetError):
-        fit(plan, needs, int(least) - 1, histogram=histogram)
-    shape = fit(plan, needs, int(least) + extra, histogram=histogram)
-    assert shape.memory_bytes <= int(least) + extra
-    assert shape.models <= plan.models
+        fit(plan, needs, int(least) - 1, threads=threads, histogram=histogram)
+    shape = fit(plan, needs, int(least) + extra, threads=threads, histogram=histogram)
+    assert shape.buffer_bytes <= shape.memory_bytes <= int(least) + extra
+    assert 1 <= shape.threads <= threads
     assert 8 * shape.frame >= shape.capacity.bits[0]
-    assert 8 * shape.slot >= shape.models * shape.capacity.bits[1]
-    if shape.models < plan.models:
-        assert 8 * shape.state >= shape.capacity.bits[2]
     for tensor in np.flatnonzero(needs.wanted):
         block = min(BLOCK, int(needs.numel[tensor]))
         assert (shape.capacity.bits >= shape.capacity.costs[:, tensor] * block).all()
 
 
-@pytest.mark.parametrize("models", [1, 2, 8, 30])
-def test_a_usual_pool_is_merged_in_one_call_and_long_reads(models: int) -> None:
-    plan = plan_of(models, [(10**9, "BF16", "BF16", "F32")], "BF16")
-    shape = fit(plan, find_needs(plan, _WANTS[1]), None)
-    assert shape.models == models
-    assert shape.capacity.bits[1] >= 8 << 20
+@pytest.mark.parametrize("models", [1, 8, 30, 300, 4096])
+def test_memory_does_not_grow_with_the_pool(models: int) -> None:
+    """Apart from what it takes to know where the tensors are."""
+
+    def buffers(count: int) -> int:
+        plan = plan_of(count, [(10**9, "F32", "F32", "F32")])
+        return fit(plan, find_needs(plan, _WANTS[1]), 256 << 20, threads=2).buffer_bytes
+
+    assert buffers(models) <= buffers(2)
 
 
-@pytest.mark.parametrize("models", [300, 4096])
-def test_a_large_pool_is_merged_in_groups_and_long_reads(models: int) -> None:
-    plan = plan_of(models, [(10**9, "F32", "F32", "F32")])
-    shape = fit(plan, find_needs(plan, _WANTS[1]), 256 << 20)
-    assert 8 <= shape.models < models
-    assert shape.capacity.bits[1] >= 8 << 20
+def test_many_threads_leave_room_for_frames() -> None:
+    plan = plan_of(8, [(10**9, "F32", "F32", "F32")])
+    shape = fit(plan, find_needs(plan, _WANTS[1]), 64 << 20, threads=256)
+    assert 8 <= shape.threads <= 32
+    assert shape.frame >= 4 << 20
+    assert fit(plan, find_needs(plan, _WANTS[1]), 2 << 30, threads=256).threads == 256
 
 
 def test_a_small_model_takes_small_buffers() -> None:
     plan = plan_of(8, [(10_000, "F32", "F32", "F32")])
-    shape = fit(plan, find_needs(plan, _WANTS[1]), None)
-    assert shape.buffer_bytes < 2 * 9 * 40_000 + 200_000
+    shape = fit(plan, find_needs(plan, _WANTS[1]), None, threads=2)
+    assert shape.buffer_bytes < 3 * 40_000 + 2 * SCRATCH + 20_000
     assert len(list(cut(plan.tensors, [0], shape.capacity, Position()))) == 1
 
 

@@ -63,7 +63,7 @@ def check_statistics(report: MergeReport, pool: Pool) -> None:
 @pytest.mark.usefixtures("buffers_only")
 @pytest.mark.parametrize("models", [1, 2, 30])
 def test_every_budget_and_thread_count_gives_the_same_bytes(models: int, tmp_path: Path) -> None:
-    """The smallest budget holds neither all models nor a whole tensor at a time."""
+    """The smallest budget does not hold a whole tensor."""
     pool = make_pool(models)
     base, finetuned = pool.save(tmp_path)
     least = least_memory(base, finetuned, tmp_path)
@@ -193,7 +193,7 @@ def test_a_sharded_base_into_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("buffers_only")
-@pytest.mark.parametrize("max_memory", [None, 1_000_000])
+@pytest.mark.parametrize("max_memory", [None, 2_500_000])
 def test_torch_files_with_transposed_views(max_memory: int | None, tmp_path: Path) -> None:
     pool = make_pool(2)
     paths = []
@@ -235,12 +235,12 @@ stream.merge_to_path(plan, source, folder / "out.safetensors", stream.Settings()
 
 
 @pytest.mark.usefixtures("buffers_only")
-def test_many_models_in_groups_through_small_buffers(tmp_path: Path) -> None:
-    """N large enough for grouping by the bound on bookkeeping and by the budget."""
+def test_many_models_in_groups(tmp_path: Path) -> None:
+    """So many that a thread reads them in groups, and that a chunk has few pieces."""
     pool = make_pool(90, shapes={"a": (2, 20_000), "b": (50,), "n": (3,)}, copied=["n"])
     base, finetuned = pool.save(tmp_path)
     written = set()
-    for max_memory in (700_000, 3_000_000, None):
+    for max_memory in (220_000, 600_000, None):
         merge_files(base, finetuned, tmp_path / "out.safetensors", max_memory=max_memory, overwrite=True)
         written.add((tmp_path / "out.safetensors").read_bytes())
     assert len(written) == 1

@@ -40,7 +40,7 @@ def test_killed_at_any_moment(kind: str, replaces: int, every: int, folder: Path
     if kind == "folder":
         write_folder(inputs / "base", SHARDS, pool.base)
     out = outputs / ("out" if kind == "folder" else "out.safetensors")
-    budgets = ("600000", "1000000", "9000000")
+    budgets = ("220000", "600000", "9000000")
     program = "import crashes; crashes.main()"
     process = start_program(program, str(inputs), str(out), str(replaces), str(every), "6", *budgets)
     found, errors = process.communicate(timeout=120)

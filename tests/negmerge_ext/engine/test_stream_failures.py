@@ -8,7 +8,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from pools import assert_same, make_pool, merge_files, read_file
 from programs import start_program
 
 from negmerge_ext.checkpoint import preflight, writer
-from negmerge_ext.checkpoint.files import identify
+from negmerge_ext.checkpoint.base import SourceFile
+from negmerge_ext.checkpoint.files import FileReader, identify
 from negmerge_ext.checkpoint.work_folder import WorkFolder
 from negmerge_ext.errors import (
+    CheckpointError,
     DiskSpaceError,
     OptionError,
     OutputError,
@@ -30,13 +33,13 @@ from negmerge_ext.errors import (
 )
 from negmerge_ext.stats import MergeReport
 
-#: A budget that holds a block or two of each tensor.
-SMALL = 700_000
+#: A budget that holds a block of each tensor.
+SMALL = 220_000
 
 pytestmark = pytest.mark.usefixtures("buffers_only")
 
 
-#: For more than twenty steps under it.
+#: For more than twenty chunks under it.
 SHAPES = {"embedding": (600, 500), "norm": (77,), "steps": (1000,), "head": (90, 250)}
 
 
@@ -224,7 +227,7 @@ def slowly(self, files):
     read(self, files)
 reads.RangeRead.run = slowly
 print("ready", flush=True)
-merge(Path(sys.argv[1]), Path(sys.argv[2]), 600_000, resume=False)
+merge(Path(sys.argv[1]), Path(sys.argv[2]), 220_000, resume=False)
 """
         out = tmp_path / "out.safetensors"
         process = start_program(program, str(tmp_path), str(out))
@@ -271,20 +274,24 @@ class TestSources:
         assert not (tmp_path / ".out.safetensors.partial").exists()
 
     def test_a_read_error_is_raised_as_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        paths = make_pool(2, shapes=SHAPES).save(tmp_path)
-        real, calls = os.preadv, []
+        """A descriptor that the system refuses to read stands for a broken disk."""
+        base, finetuned = make_pool(2, shapes=SHAPES).save(tmp_path)
+        before, real = listing(tmp_path), FileReader.reading
 
-        def fail_later(*arguments: object) -> int:
-            calls.append(arguments)
-            if len(calls) > 30:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return real(*arguments)  # type: ignore[arg-type]
+        @contextmanager
+        def one_is_for_writing_only(
+            self: FileReader, files: Sequence[SourceFile]
+        ) -> Iterator[list[tuple[int, bytes]]]:
+            with real(self, files) as opened, Path(os.devnull).open("wb") as null:
+                broken = os.fsencode(finetuned[1])
+                yield [(null.fileno() if path == broken else number, path) for number, path in opened]
 
-        before = listing(tmp_path)
-        monkeypatch.setattr(os, "preadv", fail_later)
-        with pytest.raises(Exception, match="cannot be read") as caught:
-            merge_files(*paths, tmp_path / "out.safetensors", max_memory=SMALL)
+        monkeypatch.setattr(FileReader, "reading", one_is_for_writing_only)
+        with pytest.raises(CheckpointError, match="cannot be read at byte") as caught:
+            merge_files(base, finetuned, tmp_path / "out.safetensors", max_memory=SMALL)
+        assert caught.value.path == str(finetuned[1])
         assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.EBADF
         assert listing(tmp_path) == before
 
 

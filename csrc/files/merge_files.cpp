@@ -1,0 +1,206 @@
+#include "merge_files.h"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+
+#include "../cpu/block_table.h"
+#include "../cpu/dispatch.h"
+#include "../cpu/pool.h"
+
+namespace negmerge {
+namespace {
+
+// Shorter reads than this cost more in system calls than their data takes to merge; longer ones only take room in
+// the cache: 64 and 256 KiB measured alike.
+constexpr size_t kShortestRead = 64 << 10;
+// Models that a sweep of the kernel visits together; groups of models are made of whole sweeps.
+constexpr size_t kSweep = 8;
+constexpr size_t kAlignment = 64;
+
+constexpr size_t align(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+bool in_file(int32_t file) { return file >= 0; }
+
+size_t offset_of(const void* address) { return reinterpret_cast<size_t>(address); }
+
+const void* moved(const void* address, size_t bytes) { return static_cast<const char*>(address) + bytes; }
+void* moved(void* address, size_t bytes) { return static_cast<char*>(address) + bytes; }
+
+// Elements of a tensor that are read at once: whole blocks, so that statistics do not depend on it.
+size_t piece_elements(const FileTensor& source, size_t models) {
+  size_t widest = in_file(source.base_file) ? item_size(source.tensor.base_dtype) : 1;
+  for (size_t k = 0; k < models; k++)
+    if (in_file(source.finetuned_file[k])) widest = std::max(widest, item_size(source.tensor.finetuned_dtype[k]));
+  return std::max<size_t>(1, kShortestRead / (kBlock * widest)) * kBlock;
+}
+
+// One thread's memory, given out from the beginning.
+class Scratch {
+ public:
+  Scratch() : memory_(new char[kScratch + kAlignment]) {
+    void* begin = memory_.get();
+    size_t room = kScratch + kAlignment;
+    begin_ = static_cast<char*>(std::align(kAlignment, kScratch, begin, room));
+  }
+  void* take(size_t bytes) {
+    void* taken = begin_ + used_;
+    used_ += align(bytes);
+    return taken;
+  }
+  size_t used() const { return used_; }
+  size_t room() const { return kScratch - used_; }
+  void release_to(size_t used) { used_ = used; }
+
+  std::vector<const void*> models;  // addresses of the piece in every model
+
+ private:
+  const std::unique_ptr<char[]> memory_;
+  char* begin_;
+  size_t used_ = 0;
+};
+
+// One for each thread at work.
+class Scratches {
+ public:
+  Scratch* take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return &*all_.emplace_back(std::make_unique<Scratch>());
+    Scratch* const scratch = idle_.back();
+    idle_.pop_back();
+    return scratch;
+  }
+  void give_back(Scratch* scratch) {
+    scratch->release_to(0);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(scratch);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Scratch>> all_;
+  std::vector<Scratch*> idle_;
+};
+
+// Merges elements [begin, end) of one tensor.
+class Piece {
+ public:
+  Piece(const Merge& merge, const FileTensor& source, const std::vector<File>& files, Scratch& scratch, size_t begin,
+        size_t end)
+      : merge_(merge),
+        source_(source),
+        whole_(source.tensor),
+        files_(files),
+        scratch_(scratch),
+        begin_(begin),
+        elements_(end - begin),
+        part_(source.tensor) {
+    part_.numel = elements_;
+    if (whole_.out != nullptr) part_.out = moved(whole_.out, begin * item_size(whole_.out_dtype));
+    if (whole_.keep != nullptr) part_.keep = whole_.keep + begin / kPack;
+  }
+
+  void run(BlockStats* stats, int64_t* histogram) {
+    part_.base = input(source_.base_file, whole_.base, whole_.base_dtype);
+    const size_t models = merge_.models;
+    size_t needed = 0;
+    for (size_t k = 0; k < models; k++) needed += scratch_bytes(k);
+    if (needed > scratch_.room()) place_state();
+    scratch_.models.resize(models);
+    part_.finetuned = scratch_.models.data();
+    for (size_t first = 0; first < models;) first = run_group(first, stats, histogram);
+  }
+
+ private:
+  // Reads and merges models from `first` on, as many as there is room for; returns the one after them.
+  size_t run_group(size_t first, BlockStats* stats, int64_t* histogram) {
+    const size_t used = scratch_.used(), end = group_end(first);
+    for (size_t k = first; k < end; k++)
+      scratch_.models[k] = input(source_.finetuned_file[k], whole_.finetuned[k], whole_.finetuned_dtype[k]);
+    Merge group = merge_;
+    group.models_given = end - first;
+    group.begin = first == 0;
+    group.end = end == merge_.models;
+    part_.finetuned = scratch_.models.data() + first;
+    part_.finetuned_dtype = whole_.finetuned_dtype + first;
+    const Kernels& kernels = active_kernels();
+    for (size_t begin = 0; begin < elements_; begin += kBlock)
+      kernels.merge_block(group, part_, begin, std::min(begin + kBlock, elements_), stats + begin / kBlock, histogram);
+    scratch_.release_to(used);
+    return end;
+  }
+
+  size_t group_end(size_t first) const {
+    size_t end = first, needed = 0;
+    while (end < merge_.models && (end == first || needed + scratch_bytes(end) <= scratch_.room()))
+      needed += scratch_bytes(end++);
+    const size_t many = end - first;
+    return end == merge_.models || many < kSweep ? end : first + many / kSweep * kSweep;
+  }
+
+  size_t scratch_bytes(size_t model) const {
+    return in_file(source_.finetuned_file[model]) ? align(elements_ * item_size(whole_.finetuned_dtype[model])) : 0;
+  }
+
+  // The piece of an input where it lies in memory, or read from its file.
+  const void* input(int32_t file, const void* address, Dtype dtype) {
+    const size_t bytes = elements_ * item_size(dtype), before = begin_ * item_size(dtype);
+    if (!in_file(file)) return moved(address, before);
+    void* to = scratch_.take(bytes);
+    read_exactly(files_, static_cast<size_t>(file), offset_of(address) + before, to, bytes);
+    return to;
+  }
+
+  void place_state() {
+    const size_t packs = (elements_ + kPack - 1) / kPack;
+    part_.state.sum = scratch_.take(elements_ * item_size(whole_.compute));
+    part_.state.positive = static_cast<uint16_t*>(scratch_.take(packs * sizeof(uint16_t)));
+    part_.state.negative = static_cast<uint16_t*>(scratch_.take(packs * sizeof(uint16_t)));
+    if (merge_.histogram) part_.state.counts = static_cast<uint16_t*>(scratch_.take(2 * elements_ * sizeof(uint16_t)));
+  }
+
+  const Merge& merge_;
+  const FileTensor& source_;
+  const Tensor& whole_;
+  const std::vector<File>& files_;
+  Scratch& scratch_;
+  const size_t begin_, elements_;
+  Tensor part_;
+};
+
+}  // namespace
+
+bool run_merge_files(const Merge& merge, const std::vector<FileTensor>& tensors, const std::vector<File>& files,
+                     TensorStats* stats, int64_t* histogram, int threads, const Poll& poll) {
+  BlockTable blocks;
+  std::vector<size_t> elements, first_piece = {0};
+  for (const FileTensor& source : tensors) {
+    const size_t numel = source.tensor.numel;
+    elements.push_back(piece_elements(source, merge.models));
+    first_piece.push_back(first_piece.back() + (numel + elements.back() - 1) / elements.back());
+    blocks.append(numel);
+  }
+  blocks.allocate();
+  Scratches scratches;
+  const size_t bins = merge.models + 1;
+  std::mutex histogram_mutex;
+
+  const auto work = [&](size_t piece) {
+    const size_t t =
+        static_cast<size_t>(std::upper_bound(first_piece.begin(), first_piece.end(), piece) - first_piece.begin()) - 1;
+    const size_t begin = (piece - first_piece[t]) * elements[t];
+    const size_t end = std::min(begin + elements[t], tensors[t].tensor.numel);
+    std::vector<int64_t> own(merge.histogram ? bins : 0);
+    Scratch* const scratch = scratches.take();
+    Piece(merge, tensors[t], files, *scratch, begin, end).run(blocks.stats(t, begin / kBlock), own.data());
+    scratches.give_back(scratch);
+    if (!merge.histogram) return;
+    const std::lock_guard<std::mutex> lock(histogram_mutex);
+    for (size_t h = 0; h < bins; h++) histogram[t * bins + h] += own[h];
+  };
+  if (!parallel_for(first_piece.back(), threads, work, poll)) return false;
+  blocks.add_up(stats);
+  return true;
+}
+
+}  // namespace negmerge
