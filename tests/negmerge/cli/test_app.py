@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -55,6 +56,19 @@ def test_help_shows_every_option_with_its_text(invoke):
     for option in import_module("negmerge.cli.inspect").COMMAND.params:
         assert {*option.opts, option.metavar} & set(printed.replace(",", "").replace("FT...", "FT").split())
         assert option.help in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [
+        ("negmerge in", "inspect info"),
+        ("negmerge patch a", "apply"),
+        ("negmerge inspect b f --by l", "layer"),
+    ],
+)
+def test_shell_completion(negmerge, words, completions):
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_NEGMERGE_COMPLETE": "complete_bash"}
+    assert negmerge(env=os.environ | asked).stdout.split() == completions.split()
 
 
 def test_help_has_no_escapes_where_colours_are_not_wanted(monkeypatch):
