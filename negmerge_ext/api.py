@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .checkpoint.preflight import place_problems
 from .engine import stream
-from .engine.dry_run import DryRun, dry_run
-from .engine.memory import merge_in_memory
 from .engine.preparing import foreseen_problems
 from .errors import NegmergeError, OptionError
-from .in_memory.plain_tensor import mark_written
 from .in_memory.state_dict import StateDictSource
-from .in_memory.targets import given_target, new_target
-from .in_memory.ties import check_ties
 from .inputs import (
     PATH_TYPES,
     ModelSource,
@@ -29,10 +24,11 @@ from .options import Options
 from .stats import MergeReport
 
 if TYPE_CHECKING:
+    from .engine.dry_run import DryRun
     from .inputs import Model, PathName, StateDict
 
 OutT = TypeVar("OutT", bound="StateDict")
-ReportT = TypeVar("ReportT", MergeReport, DryRun)
+ReportT = TypeVar("ReportT", MergeReport, "DryRun")
 
 
 @overload
@@ -238,6 +234,8 @@ def plan_merge(
     Raises what ``merge`` raises about options and inputs, and about an ``out`` that cannot be; all other
     problems are listed in the result.
     """
+    from .engine.dry_run import dry_run
+
     options = Options.parse(
         method=method, scale=scale, mode=mode, include=include, exclude=exclude, out_dtype=out_dtype
     )
@@ -318,6 +316,11 @@ def _to_path(
 def _merge_into_memory(
     base: Model, models: list[Model], out: StateDict | None, options: Options, settings: stream.Settings
 ) -> StateDict:
+    from .engine.memory import merge_in_memory
+    from .in_memory.plain_tensor import mark_written
+    from .in_memory.targets import given_target, new_target
+    from .in_memory.ties import check_ties
+
     source, plan = plan_models(base, models, options)
     if out is None:
         target = new_target(

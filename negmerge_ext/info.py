@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,6 +17,8 @@ def info() -> dict[str, Any]:
 
     Raises :class:`~negmerge_ext.errors.NativeModuleError` if the compiled module cannot be loaded.
     """
+    import platform
+
     from . import __version__, native
 
     return {
@@ -48,6 +49,8 @@ def _cuda() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -41,9 +42,9 @@ def test_the_forced_instruction_set_is_that_of_loading() -> None:
 
 def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> str:
-        raise MODULE.metadata.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(MODULE.metadata, "version", absent)
+    monkeypatch.setattr(metadata, "version", absent)
     assert info()["versions"]["torch"] is None
 
 

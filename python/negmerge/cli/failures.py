@@ -28,14 +28,14 @@ FAILED, USAGE, BAD_INPUT, OUTPUT_EXISTS, NOT_VERIFIED = 1, 2, 3, 4, 5
 
 #: Listed by ``negmerge --help``.
 EXIT_CODES = """\
-[bold]Exit codes[/bold]
-0  done
-1  failed while running: reading, writing, disk full, resuming another merge
-2  wrong use: arguments, an option's value, an extra that is not installed
-3  bad input: checkpoints that are malformed or do not fit; nothing written
-4  the output exists; nothing written
-5  verification failed; the output was not put in place
-130, 143  stopped by Ctrl-C, by SIGTERM"""
+Exit codes:
+  0  done
+  1  failed while running: reading, writing, disk full, resuming another merge
+  2  wrong use: arguments, an option's value, an extra that is not installed
+  3  bad input: checkpoints that are malformed or do not fit; nothing written
+  4  the output exists; nothing written
+  5  verification failed; the output was not put in place
+  130, 143  stopped by Ctrl-C, by SIGTERM"""
 
 #: First match wins: the narrower class stands before the wider one.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (

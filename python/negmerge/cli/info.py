@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from .commands import make_command
 from .options import AsJson
 from .show import show, show_exactly
 
@@ -17,6 +18,9 @@ def info(as_json: AsJson = False) -> None:
         show_exactly(json.dumps(found, indent=2))
     else:
         show("\n".join(_lines(found)))
+
+
+COMMAND = make_command(info)
 
 
 def _lines(found: dict[str, object], indent: str = "") -> list[str]:

@@ -11,6 +11,7 @@ import typer
 
 from negmerge_ext.errors import OutputError
 
+from .commands import make_command
 from .inspect_table import By, Sort, print_table
 from .options import (
     OUTPUT,
@@ -23,18 +24,20 @@ from .options import (
     Method,
     Quiet,
     Threads,
+    one_of,
     path,
+    positive,
 )
 from .show import show_exactly
 
 EXAMPLES = """\
-[bold]Examples[/bold]
+Examples:
   negmerge inspect base.safetensors pool/*.safetensors
   negmerge inspect base/ ft1/ ft2/ --by tensor --sort agreement --top 20
   negmerge inspect base.safetensors pool/*.safetensors --plot figure.png
   negmerge inspect base.safetensors pool/*.safetensors --json > report.json
 
-[bold]Columns[/bold]
+Columns:
   layer      a tensor's name up to its first number (h.3.attn.q.weight is
              in h.3); without a number, its name without the last part
   kept %     share of the row's elements that enter the merged vector
@@ -47,10 +50,11 @@ EXAMPLES = """\
 _FIGURES = (".png", ".svg", ".pdf")
 
 
-def _figure(path: Path | None) -> Path | None:
-    if path is not None and path.suffix.lower() not in _FIGURES:
-        raise typer.BadParameter(f"{path}: give a name that ends in {', '.join(_FIGURES)}")
-    return path
+def _figure(value: str) -> Path:
+    figure = path(value)
+    if figure.suffix.lower() not in _FIGURES:
+        raise ValueError(f"{value}: give a name that ends in {', '.join(_FIGURES)}")
+    return figure
 
 
 def _check_writable(figure: Path) -> None:
@@ -70,29 +74,41 @@ def inspect(
     base: Base,
     finetuned: Finetuned,
     by: Annotated[
-        By, typer.Option(help="One row per layer or per tensor.", rich_help_panel=OUTPUT)
-    ] = By.layer,
+        str,
+        typer.Option(
+            metavar="layer|tensor",
+            parser=one_of(By),
+            autocompletion=lambda: [by.value for by in By],
+            help="One row per layer or per tensor.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "layer",
     sort: Annotated[
-        Sort,
+        str,
         typer.Option(
             metavar="KEY",
+            parser=one_of(Sort),
+            autocompletion=lambda: [key.value for key in Sort],
             help="Order of the rows: the model's own (model), or the largest first by elements, kept, "
             "agreement, norm, max or non-finite.",
             rich_help_panel=OUTPUT,
         ),
-    ] = Sort.model,
+    ] = "model",
     top: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", show_default=False, help="Show only the first rows.", rich_help_panel=OUTPUT
+            metavar="N",
+            parser=positive,
+            show_default=False,
+            help="Show only the first rows.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            parser=path,
-            callback=_figure,
+            parser=_figure,
             show_default=False,
             help="Also draw a figure (.png, .svg or .pdf): kept fraction by layer, sign agreement.",
             rich_help_panel=OUTPUT,
@@ -106,9 +122,9 @@ def inspect(
     max_memory: MaxMemory = None,
     threads: Threads = None,
 ) -> None:
-    """Show how far the fine-tuned checkpoints agree, and what a merge would keep, per layer or tensor.
+    """Show how far the fine-tuned checkpoints agree, and what a merge would keep.
 
-    Reads every checkpoint once and writes nothing (the figure apart).
+    One row per layer or tensor. Reads every checkpoint once and writes nothing (the figure apart).
     """
     if plot is not None:
         import matplotlib  # noqa: F401  (its absence must show before the checkpoints are read)
@@ -130,7 +146,7 @@ def inspect(
     if as_json:
         show_exactly(report.to_json())
     elif not quiet:
-        print_table(report, by, sort, top)
+        print_table(report, By(by), Sort(sort), top)
     if plot is not None:
         from .inspect_plot import draw
 
@@ -140,3 +156,6 @@ def inspect(
             raise OutputError(f"the figure cannot be written: {problem.strerror}", path=plot) from problem
     if plot is not None and not quiet:
         print(f"figure: {plot}", file=sys.stderr)
+
+
+COMMAND = make_command(inspect, epilog=EXAMPLES)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import text
+from .commands import make_command
 from .options import (
     OUTPUT,
     AsJson,
@@ -32,7 +33,7 @@ from .show import show, show_exactly
 from .summary import merge_summary
 
 EXAMPLES = """\
-[bold]Examples[/bold]
+Examples:
   negmerge merge base.safetensors pool/*.safetensors -o out.safetensors
   negmerge merge base/ ft1/ ft2/ -o merged/ --scale 0.8 --max-memory 1GiB
   negmerge merge base.pt a.pt b.pt -o sum.safetensors --mode add
@@ -141,3 +142,6 @@ def merge(
             "task vectors; negmerge inspect shows where",
             file=sys.stderr,
         )
+
+
+COMMAND = make_command(merge, epilog=EXAMPLES)

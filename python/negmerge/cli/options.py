@@ -1,7 +1,9 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and parsers of their values."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ CHOICE, RUNNING, OUTPUT = "What is merged", "How it runs", "Output"
 def path(value: str) -> Path:
     """A path, which would be the current folder if it were empty."""
     if not value:
-        raise typer.BadParameter("is empty; the current folder is '.'")
+        raise ValueError("is empty; the current folder is '.'")
     return Path(value)
 
 
@@ -21,22 +23,44 @@ def output(value: str) -> Path:
     """A path to write to: one that a rename can put a file or a folder to."""
     out = path(value)
     if out.exists() and not (out.is_file() or out.is_dir()):
-        raise typer.BadParameter(
-            f"{value} is neither a file nor a folder; give a name that ends in .safetensors"
-        )
+        raise ValueError(f"{value} is neither a file nor a folder; give a name that ends in .safetensors")
     return out
 
 
-def _dtype(value: str | None) -> str | None:
-    if value is None:
-        return None
-    from negmerge_ext import dtypes
-    from negmerge_ext.errors import DtypeError
-
+def positive(value: str) -> int:
+    """An integer from 1 on."""
     try:
-        return dtypes.parse(value)
-    except DtypeError as problem:
-        raise typer.BadParameter(str(problem)) from None
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{value!r} is not an integer from 1 on")
+    return number
+
+
+def one_of(choices: type[Enum]) -> Callable[[str], str]:
+    """A parser of the values of ``choices``, which are text."""
+    values = [choice.value for choice in choices]
+
+    def parse(value: str) -> str:
+        if value not in values:
+            raise ValueError(f"{value!r} is not one of {', '.join(values)}")
+        return value
+
+    return parse
+
+
+def _number(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
+
+
+def _dtype(value: str) -> str:
+    from negmerge_ext import dtypes
+
+    return dtypes.parse(value)
 
 
 Base = Annotated[
@@ -57,10 +81,17 @@ Finetuned = Annotated[
         help="One or more checkpoints fine-tuned from BASE, in the same formats.",
     ),
 ]
+PatchFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATCH", parser=path, show_default=False, help="A patch that negmerge patch make wrote."
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(
         metavar="negmerge|uniform",
+        parser=str,
         help="Which elements enter the merged vector: those with sign consensus, or all.",
         rich_help_panel=CHOICE,
     ),
@@ -69,18 +100,25 @@ Mode = Annotated[
     str,
     typer.Option(
         metavar="negate|add|vector",
+        parser=str,
         help="Move BASE against the merged vector, along it, or write the vector itself.",
         rich_help_panel=CHOICE,
     ),
 ]
 Scale = Annotated[
     float,
-    typer.Option(metavar="NUMBER", help="Scaling coefficient λ, any finite number.", rich_help_panel=CHOICE),
+    typer.Option(
+        metavar="NUMBER",
+        parser=_number,
+        help="Scaling coefficient λ, any finite number.",
+        rich_help_panel=CHOICE,
+    ),
 ]
 Include = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
+        parser=str,
         show_default=False,
         help="Merge only tensors whose whole name matches; may be repeated. The rest is copied from BASE. "
         "Default: all but BatchNorm running statistics; '*' is all.",
@@ -91,6 +129,7 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
+        parser=str,
         show_default=False,
         help="Copy tensors whose whole name matches from BASE; may be repeated.",
         rich_help_panel=CHOICE,
@@ -100,7 +139,7 @@ OutDtype = Annotated[
     str | None,
     typer.Option(
         metavar="DTYPE",
-        callback=_dtype,
+        parser=_dtype,
         show_default=False,
         help="Dtype of the merged tensors: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2. "
         "Default: as in BASE.",
@@ -128,6 +167,7 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
+        parser=str,
         show_default=False,
         help="Bound on the memory that the merge allocates: bytes, or a size such as 256MiB or 2GB. "
         "Default: 512MiB.",
@@ -137,8 +177,8 @@ MaxMemory = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1,
         metavar="N",
+        parser=positive,
         show_default=False,
         help="Threads that compute; the result does not depend on it. Default: all usable cores.",
         rich_help_panel=RUNNING,
@@ -148,6 +188,7 @@ Device = Annotated[
     str | None,
     typer.Option(
         metavar="DEVICE",
+        parser=str,
         show_default=False,
         help="Device that merges. Default: cpu.",
         rich_help_panel=RUNNING,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .commands import make_command
 from .options import OUTPUT, AsJson, Quiet, path
 from .show import collecting, show, show_exactly
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 EXAMPLES = """\
-[bold]Examples[/bold]
+Examples:
   negmerge unlearn recipe.yaml
   negmerge unlearn recipe.yaml --out runs/second --json
 
@@ -59,7 +60,7 @@ def unlearn(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a model forget: fine-tune a pool on the forget set, merge it, search the coefficient, evaluate.
+    """Make a model forget: pool, merge, coefficient and evaluation, from a recipe.
 
     Trains the base, fine-tunes it on the forget set with every combination of the recipe's hyper-parameters,
     negates the merged vector with the coefficient that forgets most on the validation split while retain
@@ -68,6 +69,9 @@ def unlearn(
     from ..recipe_file import read_recipe
 
     run_recipe(*read_recipe(recipe), out=out, overwrite=overwrite, as_json=as_json, quiet=quiet)
+
+
+COMMAND = make_command(unlearn, epilog=EXAMPLES)
 
 
 def run_recipe(

@@ -1,7 +1,11 @@
+import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+from negmerge.cli import patch
+from negmerge.cli.app import app
 
 import negmerge_ext
 
@@ -31,16 +35,60 @@ def test_help_lists_the_exit_codes(invoke):
     printed = invoke("--help").stdout
     assert "Exit codes" in printed
     for code in ("0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "130"):
-        assert f"\n {code}" in printed
+        assert f"\n  {code}" in printed
 
 
 def test_usage_names_arguments_as_the_help_does(invoke):
     assert "negmerge merge [OPTIONS] BASE FT..." in invoke("merge", "--help").stdout
 
 
+@pytest.mark.parametrize("group", [app, patch.COMMAND], ids=["negmerge", "patch"])
+def test_a_group_lists_its_commands_with_the_first_sentence_of_their_help(group):
+    lines = {name: line for panel in group.panels.values() for name, line in panel.items()}
+    assert list(lines) == list(group.commands)
+    for name, command in group.commands.items():
+        assert command.name == name
+        assert command.help.split("\n\n")[0] == lines[name]
+
+
+def test_help_shows_every_option_with_its_text(invoke):
+    printed = " ".join(invoke("inspect", "--help").stdout.split())
+    for option in import_module("negmerge.cli.inspect").COMMAND.params:
+        assert {*option.opts, option.metavar} & set(printed.replace(",", "").replace("FT...", "FT").split())
+        assert option.help in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [
+        ("negmerge in", "inspect info"),
+        ("negmerge patch a", "apply"),
+        ("negmerge inspect b f --by l", "layer"),
+    ],
+)
+def test_shell_completion(negmerge, words, completions):
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_NEGMERGE_COMPLETE": "complete_bash"}
+    assert negmerge(env=os.environ | asked).stdout.split() == completions.split()
+
+
+def test_help_has_no_escapes_where_colours_are_not_wanted(monkeypatch):
+    ctx = app.make_context("negmerge", [], resilient_parsing=True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in app.get_help(ctx)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in app.get_help(ctx)
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_help_fits_the_terminal(invoke, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    page = invoke("merge", "--help").stdout.split("Examples:")[0].split("\n", 1)[1]
+    assert max(map(len, page.splitlines())) <= min(int(columns), 100)
+
+
 def test_help_of_each_patch_command_has_its_own_example(invoke):
     for command in ("make", "apply", "info"):
-        lines = invoke("patch", command, "--help").stdout.split("Example")[1].strip().splitlines()
+        lines = invoke("patch", command, "--help").stdout.split("Example:\n")[1].strip().splitlines()
         assert [line.split()[:3] for line in lines] == [["negmerge", "patch", command]]
 
 
@@ -56,6 +104,24 @@ def test_an_empty_output_is_not_the_current_folder(invoke, command):
     done = invoke(*command, "-o", "")
     assert (done.returncode, done.stdout) == (2, "")
     assert "is empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["merge", "b", "f", "-o", "o", "--threads", "0"], "'0' is not an integer from 1 on"),
+        (["merge", "b", "f", "-o", "o", "--threads", "two"], "'two' is not an integer from 1 on"),
+        (["merge", "b", "f", "-o", "o", "--scale", "much"], "'much' is not a number"),
+        (["merge", "b", "f", "-o", "o", "--out-dtype", "int8"], "--out-dtype"),
+        (["inspect", "b", "f", "--by", "model"], "'model' is not one of layer, tensor"),
+        (["inspect", "b", "f", "--top", "-1"], "'-1' is not an integer from 1 on"),
+    ],
+)
+def test_a_value_that_cannot_be_is_wrong_use_of_that_option(invoke, arguments, problem):
+    done = invoke(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Invalid value for '--" in done.stderr
+    assert problem in done.stderr
 
 
 def test_a_device_is_no_output(invoke):
@@ -99,7 +165,9 @@ try:
     main()
 except SystemExit as stopped:
     assert not stopped.code, stopped.code
-heavy = {"torch", "numpy", "matplotlib", "sklearn", "yaml", "scipy"} & set(sys.modules)
+heavy = {"torch", "numpy", "matplotlib", "sklearn", "yaml", "scipy", "pydantic", "rich", "safetensors"}
+heavy |= {"asyncio", "email", "importlib.metadata"}
+heavy &= set(sys.modules)
 print("heavy:", *sorted(heavy), file=sys.stderr)
 """
 
@@ -113,8 +181,31 @@ def test_help_and_version_import_nothing_heavy(arguments):
     assert done.stderr == "heavy:\n"
 
 
-def test_merge_of_safetensors_imports_neither_torch_nor_plotting(pool):
-    done = python(IMPORTED, "merge", *pool, "-o", "out.safetensors")
+OPTIONS = {
+    "defaults": [],
+    "all values": [
+        *(
+            "--scale",
+            "0.5",
+            "--mode",
+            "add",
+            "--method",
+            "uniform",
+            "--include",
+            "h.*",
+            "--exclude",
+            "*.bias",
+        ),
+        *("--out-dtype", "bfloat16", "--max-memory", "64MiB", "--threads", "1", "--device", "cpu"),
+    ],
+    "flags": ["--verify", "--overwrite", "--json", "--quiet"],
+    "dry run": ["--dry-run"],
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_merge_of_safetensors_imports_numpy_and_nothing_else_that_is_heavy(pool, options):
+    done = python(IMPORTED, "merge", *pool, "-o", "out.safetensors", *options)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "heavy: numpy\n"
 
