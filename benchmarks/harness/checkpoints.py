@@ -58,6 +58,18 @@ def filesystem(folder: Path) -> str:
     return max(holding)[1]
 
 
+def has_direct_io(folder: Path) -> bool:
+    """Whether files in a folder can be opened for reading and writing past the page cache."""
+    probe = folder / "direct-io"
+    try:
+        os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_DIRECT))
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    return True
+
+
 @contextmanager
 def workplace(folder: Path | None, default: Path | None = None) -> Iterator[Path]:
     """The folder given, kept; or one of its own under ``default``, removed in the end."""
@@ -75,10 +87,10 @@ def workplace(folder: Path | None, default: Path | None = None) -> Iterator[Path
 def _save(paths: list[Path], model: str) -> None:
     from safetensors.torch import save_file
 
-    from .state_dicts import pool
+    from . import state_dicts
 
-    base, finetuned = pool(BY_NAME[model](), len(paths) - 1)
-    for path, state in zip(paths, [base, *finetuned], strict=True):
+    base = state_dicts.base(BY_NAME[model]())
+    for index, path in enumerate(paths):
         unfinished = path.with_suffix(".part")
-        save_file(state, unfinished)
+        save_file(base if index == 0 else state_dicts.finetuned(base, index), unfinished)
         unfinished.rename(path)

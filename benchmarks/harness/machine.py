@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,6 @@ def versions() -> dict[str, Any]:
         "instruction_sets": info["instruction_sets"]["available"],
         "instruction_set": info["instruction_sets"]["active"],
     }
-
-
-def version_of(distribution: str) -> str | None:
-    """Version of an installed distribution, ``None`` without it."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def load() -> list[float]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 #: Bytes of an error message that are shown.
@@ -31,11 +31,7 @@ class FailedError(RuntimeError):
 
 
 def run(command: Sequence[object], *, env: Mapping[str, str] | None = None) -> Finished:
-    """Run a command to its end; :class:`FailedError` if it fails.
-
-    Linux counts what the parent held when it started a process into that process's peak, so a parent that
-    measures memory must stay small; a peak that could be the parent's own is refused.
-    """
+    """Run a command to its end; :class:`FailedError` if it fails."""
     words = [str(word) for word in command]
     environment = {**os.environ, **(env or {})}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
@@ -55,12 +51,22 @@ def run(command: Sequence[object], *, env: Mapping[str, str] | None = None) -> F
 
 
 def peak(command: Sequence[object]) -> int:
-    """Largest resident set of a command, in bytes."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    found = run(command).peak
+    """Largest resident set of a command, in bytes.
+
+    Linux counts what the parent held when it started a process into that process's peak, so a parent that
+    measures memory must stay small; a peak that could be the parent's own is refused.
+    """
+    found, own = run(command).peak, _own_peak()
     if found <= own:
-        raise RuntimeError(f"this process held {own} bytes when it started one whose peak reads {found}")
+        raise RuntimeError(f"this process held up to {own} bytes; a peak of {found} may be its own")
     return found
+
+
+def _own_peak() -> int:
+    """Largest resident set of this process since it became this program."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kibibytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(kibibytes) * 1024
 
 
 def in_child(work: Callable[..., None], *arguments: Any) -> None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,16 +59,21 @@ class Reader:
             raise RuntimeError(f"{_SOURCE.name} has other variants than {Path(__file__).name}")
 
     def measurements(self, tensors: Sequence[torch.Tensor], threads: int) -> dict[str, Measurement]:
-        """Reading all of ``tensors`` in every variant; they must stay alive."""
+        """Timed reading of all of ``tensors`` in every variant; they must stay alive."""
+        return {name: timed(read) for name, read in self.variants(tensors, threads).items()}
+
+    def variants(self, tensors: Sequence[torch.Tensor], threads: int) -> dict[str, Callable[[], int]]:
+        """Functions that read all of ``tensors`` and return the sum of their 8-byte words, modulo 2^64."""
         count = len(tensors)
         addresses = (ctypes.c_void_p * count)(*(tensor.data_ptr() for tensor in tensors))
         sizes = (ctypes.c_size_t * count)(*(tensor.nbytes for tensor in tensors))
 
-        def read(variant: int) -> None:
+        def read(variant: int) -> int:
             total = ctypes.c_uint64()
             if self._library.read_all(
                 addresses, sizes, ctypes.c_size_t(count), threads, variant, ctypes.byref(total)
             ):
                 raise RuntimeError(f"{threads} threads cannot be started")
+            return total.value
 
-        return {name: timed(partial(read, index)) for index, name in enumerate(VARIANTS)}
+        return {name: partial(read, index) for index, name in enumerate(VARIANTS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 
@@ -10,30 +11,34 @@ from .models import Shapes
 
 StateDict = dict[str, torch.Tensor]
 
-#: Elements of the noise that models share, each from an offset of its own: random numbers are slow to make.
+#: Elements of noise; models take it from an offset of their own, for random numbers are slow to make.
 _NOISE = 1 << 22
+
+
+def base(shapes: Shapes, dtype: torch.dtype = torch.float32) -> StateDict:
+    """Random weights; every tensor is an allocation of its own, as in a model that was loaded."""
+    return {
+        name: (_window(0, _start(index), shape) * 0.02).to(dtype)
+        for index, (name, shape) in enumerate(shapes.items())
+    }
+
+
+def finetuned(start: StateDict, model: int) -> StateDict:
+    """The base after a change that all models share plus as much that is this model's own."""
+    state: StateDict = {}
+    for index, (name, weight) in enumerate(start.items()):
+        shape = tuple(weight.shape)
+        change = _window(1, _start(index), shape) + _window(0, _start(index) + 7919 * (model + 1), shape)
+        state[name] = change.mul_(1e-3).add_(weight).to(weight.dtype)
+    return state
 
 
 def pool(
     shapes: Shapes, models: int, dtype: torch.dtype = torch.float32
 ) -> tuple[StateDict, list[StateDict]]:
-    """A base and its fine-tuned models; a change is a part that all share plus as much of its own.
-
-    Every tensor is an allocation of its own, as in a model that was loaded.
-    """
-    torch.manual_seed(0)
-    noise, shared = torch.randn(_NOISE), torch.randn(_NOISE)
-    base: StateDict = {}
-    finetuned: list[StateDict] = [{} for _ in range(models)]
-    for index, (name, shape) in enumerate(shapes.items()):
-        size, start = math.prod(shape), 1013 * index
-        weight = _window(noise, size, start) * 0.02
-        moved = weight + _window(shared, size, start) * 1e-3
-        base[name] = weight.view(shape).to(dtype, copy=True)
-        for model, state in enumerate(finetuned, start=1):
-            change = _window(noise, size, start + 7919 * model) * 1e-3
-            state[name] = change.add_(moved).view(shape).to(dtype, copy=True)
-    return base, finetuned
+    """A base and its fine-tuned models."""
+    start = base(shapes, dtype)
+    return start, [finetuned(start, model) for model in range(models)]
 
 
 def like(state: StateDict) -> StateDict:
@@ -46,8 +51,18 @@ def nbytes(state: StateDict) -> int:
     return sum(tensor.nbytes for tensor in state.values())
 
 
-def _window(noise: torch.Tensor, size: int, start: int) -> torch.Tensor:
-    """``size`` elements of the noise from ``start`` on, repeating it; a copy."""
-    begin = start % _NOISE
+@cache
+def _noise(seed: int) -> torch.Tensor:
+    return torch.randn(_NOISE, generator=torch.Generator().manual_seed(seed))
+
+
+def _start(index: int) -> int:
+    """Where in the noise a tensor begins."""
+    return 1013 * index
+
+
+def _window(seed: int, start: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """A copy of the noise from ``start`` on, repeated as far as the shape needs."""
+    size, begin = math.prod(shape), start % _NOISE
     repeats = -(-(begin + size) // _NOISE)
-    return noise.repeat(repeats)[begin : begin + size].clone()
+    return _noise(seed).repeat(repeats)[begin : begin + size].clone().view(shape)

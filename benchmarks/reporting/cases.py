@@ -12,6 +12,9 @@ from harness.read_speed import VARIANTS
 from harness.results import read
 from harness.samples import fastest, median, quartiles, ratio, ratios
 
+#: What a page says where nothing was measured.
+NOTHING = "Not measured yet."
+
 
 @dataclass(frozen=True)
 class Case:
@@ -104,6 +107,6 @@ def number(value: float) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, or what stands where nothing was measured."""
     if not rows:
-        return "Not measured yet."
+        return NOTHING
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

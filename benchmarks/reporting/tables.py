@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from harness.read_speed import ONE_THREAD
 
-from .cases import Benchmark, Case, number, table
+from .cases import NOTHING, Benchmark, Case, number, table
 
 Benchmarks = Mapping[str, Benchmark]
 
@@ -83,11 +83,16 @@ def torch(benchmarks: Benchmarks) -> str:
     return table(["dtype", "N", *over], rows)
 
 
-def exponent(cases: list[Case], parameter: str) -> float:
-    """Power of a parameter that the merge's time grows with: the slope of a line through the logarithms."""
-    sizes = [case.parameters[parameter] for case in cases]
-    times = [case.median("merge") for case in cases]
-    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
+def line_through(cases: list[Case], parameter: str) -> tuple[float, float, float]:
+    """The line through the medians with the least squares of relative distances.
+
+    Returns seconds at zero, seconds per unit of the parameter, and the largest relative distance.
+    """
+    sizes = np.array([case.parameters[parameter] for case in cases], float)
+    times = np.array([case.median("merge") for case in cases])
+    weighted = np.stack([1 / times, sizes / times], axis=1)
+    (constant, slope), *_ = np.linalg.lstsq(weighted, np.ones_like(times), rcond=None)
+    return float(constant), float(slope), float(np.abs((constant + slope * sizes) / times - 1).max())
 
 
 def growth(benchmarks: Benchmarks) -> str:
@@ -106,7 +111,12 @@ def growth(benchmarks: Benchmarks) -> str:
         ]
         parts.append(table([head, "ms (quartiles)", "times the first"], rows))
         if len(cases) > 1:
-            parts.append(f"Time grows with {head} to the power of {exponent(cases, grows):.2f}.")
+            constant, slope, distance = line_through(cases, grows)
+            each, unit = ("N", slope) if grows == "models" else ("million parameters", slope * 1e6)
+            parts.append(
+                f"A line through the medians: {constant * 1e3:.2f} ms + {unit * 1e3:.3f} ms per {each};"
+                f" at most {distance:.0%} off."
+            )
     return "\n\n".join(parts)
 
 
@@ -132,7 +142,10 @@ def small_tensors(benchmarks: Benchmarks) -> str:
             case.spread("merge, new result", 1e3),
             f"{case.median('merge') / small_allowance(case):.2f}",
         ]
-        for case in benchmarks["small_tensors"].cases
+        for case in sorted(
+            benchmarks["small_tensors"].cases,
+            key=lambda case: (not case.facts["reads"], case.facts["tensors"]),
+        )
     ]
     head = ["model", "tensors", "read ms", "allowed ms", "merge ms (quartiles)"]
     return table([*head, "new result ms (quartiles)", "merge over allowed"], rows)
@@ -215,19 +228,21 @@ def startup(benchmarks: Benchmarks) -> str:
 
 
 def machines(benchmarks: Benchmarks) -> str:
-    """Commands, machines and versions behind the tables."""
-    rows = [
-        [
-            f"`{run['command']}`",
-            f"{run['machine']['cpu']}, {run['machine']['cores']} cores, {run['machine']['memory_gib']} GiB",
-            run["machine"]["system"],
-            f"Python {run['versions']['python']}, torch {run['versions']['torch']}",
-            f"{run['load_before'][0]} … {run['load_after'][0]}",
-        ]
-        for benchmark in benchmarks.values()
-        for run in benchmark.runs
-    ]
-    return table(["command", "machine", "system", "versions", "load before … after"], rows)
+    """Commands behind the tables, by machine and versions."""
+    commands: dict[str, list[str]] = {}
+    for benchmark in benchmarks.values():
+        for run in benchmark.runs:
+            machine, versions = run["machine"], run["versions"]
+            where = (
+                f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
+                f" {machine['system']}, huge pages: {machine['transparent_huge_pages']};"
+                f" Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']},"
+                f" negmerge_ext {versions['negmerge_ext']}"
+            )
+            load = f"load {run['load_before'][0]} before, {run['load_after'][0]} after"
+            commands.setdefault(where, []).append(f"* `{run['command']}` ({load})")
+    parts = ["\n".join([f"{where}:", "", *lines]) for where, lines in commands.items()]
+    return "\n\n".join(parts) or NOTHING
 
 
 TABLES: dict[str, Callable[[Benchmarks], str]] = {
