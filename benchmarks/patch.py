@@ -60,7 +60,7 @@ def main() -> None:
     for sparsity in arguments.sparsity:
         patch = make_patch(base, sparsity)
         model = {name: tensor.clone() for name, tensor in base.items()}
-        seconds = interleave(steps(patch, model, second), options.rounds(arguments), rotate=False)
+        seconds = interleave(steps(patch, model, second), options.rounds(arguments), shuffle=False)
         if not all(torch.equal(model[name], tensor) for name, tensor in base.items()):
             sys.exit("the reverted model is not the base")
         results.add(

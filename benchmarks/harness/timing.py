@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping
+from random import Random
 
 #: Does something and returns the seconds that count.
 Measurement = Callable[[], float]
@@ -26,21 +27,20 @@ def timed(work: Callable[[], object], before: Callable[[], object] | None = None
 
 
 def interleave(
-    variants: Mapping[str, Measurement], rounds: int, *, warm_up: int = 1, rotate: bool = True
+    variants: Mapping[str, Measurement], rounds: int, *, warm_up: int = 1, shuffle: bool = True
 ) -> dict[str, list[float]]:
     """Seconds of every variant, ``rounds`` each, after ``warm_up`` rounds that do not count.
 
-    Unless ``rotate`` is off, every round begins with the next variant, so that a variant follows each other
-    in turn. The garbage collector runs between rounds only.
+    Every round has an order of its own, the same in every run, so that no variant always follows the same
+    one; without ``shuffle`` it is the order given. The garbage collector runs between rounds only.
     """
-    names = list(variants)
-    samples: dict[str, list[float]] = {name: [] for name in names}
+    samples: dict[str, list[float]] = {name: [] for name in variants}
+    random = Random(0)
     collecting = gc.isenabled()
     gc.disable()
     try:
         for number in range(-warm_up, rounds):
-            first = number % len(names) if rotate else 0
-            for name in names[first:] + names[:first]:
+            for name in random.sample(list(variants), len(variants)) if shuffle else variants:
                 seconds = variants[name]()
                 if number >= 0:
                     samples[name].append(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +16,36 @@ from harness.processes import FailedError, peak, run
 from harness.read_speed import VARIANTS, Reader
 from harness.results import Results
 from harness.samples import fastest, ratio, ratios
-from harness.timing import interleave, timed
+from harness.timing import Measurement, interleave, timed
 from programs import import_path
 from safetensors.numpy import load_file
 
 
-def test_rounds_are_interleaved_and_rotate() -> None:
+def test_every_round_runs_every_variant_in_an_order_of_its_own() -> None:
     order: list[str] = []
 
-    def variant(name: str, seconds: float):
+    def variant(name: str) -> Measurement:
         def measure() -> float:
             order.append(name)
-            return seconds
+            return float(len(order))
 
         return measure
 
-    samples = interleave({"a": variant("a", 1.0), "b": variant("b", 2.0)}, 2, warm_up=2)
-    assert samples == {"a": [1.0, 1.0], "b": [2.0, 2.0]}
-    assert order == ["a", "b", "b", "a", "a", "b", "b", "a"]
+    names = list("abcdef")
+    samples = interleave({name: variant(name) for name in names}, 9, warm_up=1)
+    rounds = [tuple(order[start : start + 6]) for start in range(0, 60, 6)]
+    assert all(sorted(each) == names for each in rounds)
+    assert len(set(rounds)) > 5
+    assert all(
+        samples[name] == [i + 1 for i, run in enumerate(order) if run == name and i >= 6] for name in names
+    )
+
+
+def test_the_given_order_can_be_kept() -> None:
+    order: list[str] = []
+    variants = {name: timed(partial(order.append, name)) for name in "cab"}
+    assert list(interleave(variants, 2, warm_up=1, shuffle=False)) == ["c", "a", "b"]
+    assert order == list("cabcabcab")
 
 
 def test_preparation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
