@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .cases import Benchmark
+from .tables import line_through
 
 Benchmarks = Mapping[str, Benchmark]
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -56,7 +57,7 @@ def _roofline(benchmarks: Benchmarks) -> Figure | None:
 
 
 def _growth(benchmarks: Benchmarks) -> Figure | None:
-    """Time by parameters and by N, on logarithmic scales, with a line of slope 1."""
+    """Time by parameters and by N, on logarithmic scales, with the line that fits best."""
     panels = [("elements", "parameters", "N = 8"), ("models", "fine-tuned models N", "4 194 304 parameters")]
     if not all(benchmarks["growth"].where(grows=grows) for grows, _, _ in panels):
         return None
@@ -66,7 +67,9 @@ def _growth(benchmarks: Benchmarks) -> Figure | None:
         sizes = [case.parameters[grows] for case in cases]
         times = [case.median("merge") * 1e3 for case in cases]
         axis.loglog(sizes, times, "o-", markersize=3, label="merge")
-        axis.loglog(sizes, [times[-1] * size / sizes[-1] for size in sizes], "k--", label="slope 1")
+        constant, slope, _ = line_through(cases, grows)
+        line = [(constant + slope * size) * 1e3 for size in sizes]
+        axis.loglog(sizes, line, "k--", label="constant + slope · x", zorder=1)
         _label(axis, title, label, "ms")
         axis.legend(frameon=False)
     figure.tight_layout()
