@@ -1,7 +1,10 @@
-# make help lists the targets. PYTHON chooses the interpreter, VENV the environment, JOBS the test processes.
+# make help lists the targets. PYTHON chooses the interpreter, VENV the environment, JOBS the test processes,
+# BENCH the benchmarks.
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+BENCH ?= kernel growth small_tensors patch startup out_of_core memory peers
+QUICK ?=
 
 BIN := $(VENV)/bin
 # What an installed tree is made from; Python files are used in place.
@@ -33,8 +36,10 @@ format: $(VENV)/dev.stamp  ## let ruff and clang-format rewrite the sources
 types: $(VENV)/dev.stamp  ## mypy, strict on negmerge_ext
 	$(BIN)/mypy
 
-bench: $(VENV)/dev.stamp  ## time the merge between files; JSON in benchmarks/results/
-	$(BIN)/python benchmarks/out_of_core.py
+# QUICK=1 is a smoke test that writes nothing into the tree.
+bench: $(VENV)/dev.stamp  ## run the benchmarks; results, tables and plots go to benchmarks/results/ and docs/
+	set -e; for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick); done
+	$(if $(QUICK),,$(BIN)/python benchmarks/report.py)
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info python/*.egg-info negmerge_ext/*.so

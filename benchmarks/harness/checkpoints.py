@@ -1,0 +1,96 @@
+"""Checkpoint files to merge, and the folder they lie in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .models import BY_NAME, Shapes, elements
+from .processes import in_child
+
+
+def paths_of(folder: Path, models: int) -> list[Path]:
+    """Where the base and the fine-tuned models lie in a folder."""
+    return [folder / "base.safetensors", *(folder / f"finetuned-{k}.safetensors" for k in range(models))]
+
+
+def write_pool(folder: Path, model: str, models: int) -> list[Path]:
+    """Paths of a base and ``models`` fine-tuned fp32 checkpoints, written unless they are there."""
+    paths = paths_of(folder, models)
+    if not all(path.exists() for path in paths):
+        folder.mkdir(parents=True, exist_ok=True)
+        in_child(_save, paths, model)
+    return paths
+
+
+def write_hollow(path: Path, shapes: Shapes) -> None:
+    """Write an fp32 checkpoint that is a header and a hole: it reads as zeros and takes no room on disk."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * elements({name: shape})
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+
+
+def drop_cache(path: Path) -> None:
+    """Have the system forget the cached pages of a file, which is synced before."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def filesystem(folder: Path) -> str:
+    """Type of the file system that a folder lies on."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    holding = [(len(where), kind) for _, where, kind, *_ in mounts if folder.resolve().is_relative_to(where)]
+    return max(holding)[1]
+
+
+def has_direct_io(folder: Path) -> bool:
+    """Whether files in a folder can be opened for reading and writing past the page cache."""
+    probe = folder / "direct-io"
+    try:
+        os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_DIRECT))
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    return True
+
+
+@contextmanager
+def workplace(folder: Path | None, default: Path | None = None) -> Iterator[Path]:
+    """The folder given, kept; or one of its own under ``default``, removed in the end."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    own = Path(tempfile.mkdtemp(prefix="negmerge-bench-", dir=default))
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own)
+
+
+def _save(paths: list[Path], model: str) -> None:
+    from safetensors.torch import save_file
+
+    from . import state_dicts
+
+    base = state_dicts.base(BY_NAME[model]())
+    for index, path in enumerate(paths):
+        unfinished = path.with_suffix(".part")
+        save_file(base if index == 0 else state_dicts.finetuned(base, index), unfinished)
+        unfinished.rename(path)

@@ -1,0 +1,53 @@
+"""What the machine is and how busy it was, without names of users, hosts or folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from .processes import run
+
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, usable cores, memory and system."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "transparent_huge_pages": _huge_pages(),
+    }
+
+
+def versions() -> dict[str, Any]:
+    """Python, libraries and this package, with the instruction set it uses here."""
+    info = json.loads(run([sys.executable, "-m", "negmerge", "info", "--json"]).stdout)
+    return {
+        **info["versions"],
+        "instruction_sets": info["instruction_sets"]["available"],
+        "instruction_set": info["instruction_sets"]["active"],
+    }
+
+
+def load() -> list[float]:
+    """Load averages over 1, 5 and 15 minutes, this process included."""
+    return [round(value, 2) for value in os.getloadavg()]
+
+
+def _cpu_model() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _huge_pages() -> str | None:
+    if not _HUGE_PAGES.exists():
+        return None
+    return _HUGE_PAGES.read_text().partition("[")[2].partition("]")[0]

@@ -1,0 +1,46 @@
+"""Options that every benchmark has."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from .results import FOLDER, Results
+
+
+def parser(description: str | None, *, repeats: bool = True) -> argparse.ArgumentParser:
+    """A parser with the shared options; ``description`` is the script's docstring.
+
+    repeats: whether the benchmark measures in rounds.
+    """
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--quick", action="store_true", help="a smoke test: small inputs, few rounds")
+    made.add_argument(
+        "--out", type=Path, help="result file (default: benchmarks/results/, quick: a temporary file)"
+    )
+    if repeats:
+        made.add_argument("--rounds", type=int, help="measured rounds (default: 15, quick: 3)")
+        made.add_argument(
+            "--append",
+            action="store_true",
+            help="add samples to those that the result file has of the same case",
+        )
+    return made
+
+
+def rounds(arguments: argparse.Namespace) -> int:
+    """Rounds that were asked for, or the usual number."""
+    given: int | None = arguments.rounds
+    return given if given is not None else 3 if arguments.quick else 15
+
+
+def results(arguments: argparse.Namespace, benchmark: str) -> Results:
+    """The result file that the options name."""
+    path = arguments.out
+    if path is None:
+        folder = Path(tempfile.mkdtemp(prefix="negmerge-bench-")) if arguments.quick else FOLDER
+        path = folder / f"{benchmark}.json"
+    return Results(path, benchmark, append=getattr(arguments, "append", False))

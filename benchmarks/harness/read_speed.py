@@ -1,0 +1,79 @@
+"""The yardstick: how fast this machine reads the buffers that a merge reads.
+
+``read_speed.c`` is compiled with the system's compiler for this processor. Every thread adds up a
+contiguous stretch of every buffer; the variants differ in how many places of a stretch are read side by
+side and whether the program prefetches. The fastest variant of a run is the read bandwidth of that run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .timing import Measurement, timed
+
+if TYPE_CHECKING:
+    import torch
+
+#: Variants of ``read_speed.c``, in its order.
+VARIANTS = (
+    "read: 1 stream",
+    "read: 1 stream, prefetch",
+    "read: 2 streams",
+    "read: 4 streams",
+    "read: 4 streams, prefetch",
+)
+#: Suffix of what is measured with a single thread.
+ONE_THREAD = ", 1 thread"
+_SOURCE = Path(__file__).with_suffix(".c")
+
+
+class NoCompilerError(RuntimeError):
+    """The yardstick cannot be compiled."""
+
+
+class Reader:
+    """Reads buffers given by address."""
+
+    def __init__(self) -> None:
+        compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
+        if compiler is None:
+            raise NoCompilerError("no C compiler found: install gcc or clang, or set CC")
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "read_speed.so"
+            options = ["-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-pthread", "-Wno-psabi"]
+            done = subprocess.run(
+                [compiler, *options, str(_SOURCE), "-o", str(library)], capture_output=True, text=True
+            )
+            if done.returncode:
+                raise NoCompilerError(done.stderr)
+            self._library = ctypes.CDLL(str(library))
+        if self._library.variants() != len(VARIANTS):
+            raise RuntimeError(f"{_SOURCE.name} has other variants than {Path(__file__).name}")
+
+    def measurements(self, tensors: Sequence[torch.Tensor], threads: int) -> dict[str, Measurement]:
+        """Timed reading of all of ``tensors`` in every variant; they must stay alive."""
+        return {name: timed(read) for name, read in self.variants(tensors, threads).items()}
+
+    def variants(self, tensors: Sequence[torch.Tensor], threads: int) -> dict[str, Callable[[], int]]:
+        """Functions that read all of ``tensors`` and return the sum of their 8-byte words, modulo 2^64."""
+        count = len(tensors)
+        addresses = (ctypes.c_void_p * count)(*(tensor.data_ptr() for tensor in tensors))
+        sizes = (ctypes.c_size_t * count)(*(tensor.nbytes for tensor in tensors))
+
+        def read(variant: int) -> int:
+            total = ctypes.c_uint64()
+            if self._library.read_all(
+                addresses, sizes, ctypes.c_size_t(count), threads, variant, ctypes.byref(total)
+            ):
+                raise RuntimeError(f"{threads} threads cannot be started")
+            return total.value
+
+        return {name: partial(read, index) for index, name in enumerate(VARIANTS)}

@@ -1,0 +1,126 @@
+"""Result files: every sample of every case, and the runs that they come from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .machine import load, machine, versions
+
+FOLDER = Path(__file__).resolve().parents[1] / "results"
+
+
+class Results:
+    """A result file that cases are added to; it is written whenever one is.
+
+    The file holds ``runs`` (machine, versions, command, load averages before and after) and ``cases``
+    (``parameters`` that identify it, ``runs`` that measured it, ``facts``, ``seconds`` by variant). A case
+    that is measured again replaces the old one; with ``append`` its samples are added to the old ones if
+    the machine and versions are the same.
+    """
+
+    def __init__(self, path: Path, benchmark: str, *, append: bool = False) -> None:
+        self.path = path
+        self._append = append
+        old = read(path) if path.exists() else {"runs": [], "cases": []}
+        self._runs: list[dict[str, Any]] = old["runs"]
+        self._cases: list[dict[str, Any]] = old["cases"]
+        self._benchmark = benchmark
+        self._run = {
+            "command": _command(sys.argv),
+            "machine": machine(),
+            "versions": versions(),
+            "load_before": load(),
+        }
+        self._runs.append(self._run)
+
+    def add(
+        self,
+        parameters: Mapping[str, Any],
+        seconds: Mapping[str, Sequence[float]],
+        facts: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Put a case into the file and return it; times in seconds, to the microsecond's thousandth."""
+        case: dict[str, Any] = {
+            "parameters": dict(parameters),
+            "runs": [len(self._runs) - 1],
+            "facts": dict(facts or {}),
+            "seconds": {name: [round(value, 9) for value in values] for name, values in seconds.items()},
+        }
+        old = next((each for each in self._cases if each["parameters"] == case["parameters"]), None)
+        if old is not None:
+            if self._append:
+                case = self._joined(old, case)
+            self._cases.remove(old)
+        self._cases.append(case)
+        self._run["load_after"] = load()
+        self._write()
+        return case
+
+    def _joined(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        for name in ("machine", "versions"):
+            if any(self._runs[run][name] != self._run[name] for run in old["runs"]):
+                raise SystemExit(f"{self.path.name}: {name} changed since {new['parameters']} was measured")
+        if set(old["seconds"]) != set(new["seconds"]):
+            raise SystemExit(f"{self.path.name}: {new['parameters']} was measured with other variants")
+        return {
+            **new,
+            "runs": sorted({*old["runs"], *new["runs"]}),
+            "seconds": {name: old["seconds"][name] + values for name, values in new["seconds"].items()},
+        }
+
+    def _write(self) -> None:
+        used = sorted({run for case in self._cases for run in case["runs"]})
+        document = {
+            "benchmark": self._benchmark,
+            "runs": [self._runs[run] for run in used],
+            "cases": [
+                {**case, "runs": [used.index(run) for run in case["runs"]]}
+                for case in sorted(self._cases, key=lambda case: _order(case["parameters"]))
+            ],
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(_text(document))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A result file as plain data."""
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def _order(parameters: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+    """Sort by the parameters' names and values, numbers by size."""
+    return [
+        (name, value if isinstance(value, int | float) else 0.0, str(value))
+        for name, value in parameters.items()
+    ]
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    """JSON with a line per list of numbers: samples are read as rows."""
+    numbers: list[str] = []
+
+    def fold(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: fold(each) for name, each in value.items()}
+        if isinstance(value, list):
+            if all(isinstance(each, int | float | str) for each in value):
+                numbers.append(json.dumps(value))
+                return f"\0{len(numbers) - 1}\0"
+            return [fold(each) for each in value]
+        return value
+
+    text = json.dumps(fold(document), indent=1)
+    for index, row in enumerate(numbers):
+        text = text.replace(f'"\\u0000{index}\\u0000"', row)
+    return text + "\n"
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command that was given, folders left out of absolute paths."""
+    script = f"benchmarks/{Path(words[0]).name}"
+    return " ".join(["python", script, *(Path(w).name if w.startswith("/") else w for w in words[1:])])

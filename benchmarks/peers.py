@@ -1,0 +1,156 @@
+"""Time whole merges between files, process by process, against the tools that do the same.
+
+One base and eight fine-tuned fp32 checkpoints in memory (tmpfs); every process reads them and writes one
+checkpoint. In interleaved rounds:
+
+* negmerge: `negmerge merge`
+* torch script: peer_programs/torch_loop.py, a loop over whole state dicts in the manner of the paper's code
+* mergekit, same rule: mergekit-pytorch with peer_programs/mergekit_consensus.py
+* mergekit linear, mergekit ties: its own methods on the same files, with weight 1 and density 1
+* sd-mecha, same rule: peer_programs/sd_mecha_consensus.py
+
+mergekit and sd-mecha come from PyPI, each into an environment of its own that sees the torch in use. What
+does not install is left out. Outputs of the same rule are compared once.
+
+    python benchmarks/peers.py --model squares
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import options
+from harness.checkpoints import filesystem, workplace, write_pool
+from harness.environments import InstallError, environment
+from harness.processes import in_child, run
+from harness.samples import median
+from harness.timing import Measurement, interleave
+
+MERGEKIT, SD_MECHA = "mergekit==0.1.5", "sd-mecha==1.1.8"
+PROGRAMS = Path(__file__).parent / "peer_programs"
+PEERS = ("torch script", "mergekit, same rule", "mergekit linear", "mergekit ties", "sd-mecha, same rule")
+QUICK_PEERS = PEERS[:1]
+MODELS = 8
+#: For tools that would otherwise ask the network about files that lie at hand.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+class Pool:
+    """The checkpoints and what is written beside them."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.folder = folder
+        self.base, *self.finetuned = self.paths = write_pool(folder, model, MODELS)
+
+    def output(self, name: str) -> Path:
+        return self.folder / f"{name.replace(', ', '-').replace(' ', '-')}.safetensors"
+
+    def negmerge(self, out: Path) -> list[object]:
+        return [sys.executable, "-m", "negmerge", "merge", *self.paths, "-o", out, "--quiet"]
+
+    def torch_script(self, out: Path) -> list[object]:
+        return [sys.executable, PROGRAMS / "torch_loop.py", *self.paths, out]
+
+    def sd_mecha(self, out: Path) -> list[object]:
+        program = PROGRAMS / "sd_mecha_consensus.py"
+        return [environment(SD_MECHA) / "python", program, *self.paths, out]
+
+    def mergekit(self, method: str, out: Path) -> list[object]:
+        """Have mergekit write the folder ``out``."""
+        config = self.folder / f"{method}.yaml"
+        lines = [f"merge_method: {method}", "dtype: float32", "models:"]
+        for path in self.finetuned:
+            lines += [f"  - model: {path}"]
+            lines += [] if method == "consensus" else ["    parameters:", "      weight: 1.0"]
+            lines += ["      density: 1.0"] if method == "ties" else []
+        lines += [] if method == "linear" else [f"base_model: {self.base}"]
+        config.write_text("\n".join(lines) + "\n")
+        programs = environment(MERGEKIT)
+        program = [programs / "python", PROGRAMS / "mergekit_consensus.py"]
+        return [*(program if method == "consensus" else [programs / "mergekit-pytorch"]), config, out]
+
+    def command(self, name: str) -> list[object]:
+        out = self.output(name)
+        make: dict[str, Callable[[], list[object]]] = {
+            "negmerge": lambda: self.negmerge(out),
+            "torch script": lambda: self.torch_script(out),
+            "mergekit, same rule": lambda: self.mergekit("consensus", out),
+            "mergekit linear": lambda: self.mergekit("linear", out),
+            "mergekit ties": lambda: self.mergekit("ties", out),
+            "sd-mecha, same rule": lambda: self.sd_mecha(out),
+        }
+        return make[name]()
+
+
+def process(command: Sequence[object], out: Path) -> Measurement:
+    """Time a process that writes ``out``, which is removed before."""
+
+    def measure() -> float:
+        remove(out)
+        return run(command, env=OFFLINE).seconds
+
+    return measure
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def compare(ours: Path, others: list[Path]) -> None:
+    """Fail unless all hold nearly the same values."""
+    import torch
+    from safetensors.torch import load_file
+
+    expected = load_file(ours)
+    for path in others:
+        found = load_file(path / "model.safetensors" if path.is_dir() else path)
+        for name, tensor in expected.items():
+            try:
+                torch.testing.assert_close(found[name], tensor)
+            except AssertionError as problem:
+                sys.exit(f"{path.name}, {name}: {problem}")
+
+
+def main() -> None:
+    parser = options.parser(__doc__)
+    parser.add_argument("--model", choices=("squares", "vit-b32"), default="squares")
+    parser.add_argument(
+        "--peers", choices=PEERS, nargs="*", help="default: all, quick: those without an environment"
+    )
+    parser.add_argument("--folder", type=Path, help="where the checkpoints lie, and stay (default: /dev/shm)")
+    arguments = parser.parse_args()
+    peers = arguments.peers if arguments.peers is not None else QUICK_PEERS if arguments.quick else PEERS
+    model = "small" if arguments.quick else arguments.model
+    results = options.results(arguments, "peers")
+    with workplace(arguments.folder, Path("/dev/shm")) as folder:
+        pool = Pool(folder, model)
+        variants: dict[str, Measurement] = {}
+        for name in ("negmerge", *peers):
+            try:
+                variants[name] = process(pool.command(name), pool.output(name))
+            except InstallError as problem:
+                print(f"without {name}: {problem}", file=sys.stderr)
+        # What a process reads besides its inputs is in the page cache once it has run.
+        seconds = interleave(variants, options.rounds(arguments), warm_up=0 if arguments.append else 1)
+        same_rule = [pool.output(name) for name in variants if name == "torch script" or "same" in name]
+        in_child(compare, pool.output("negmerge"), same_rule)
+        facts = {
+            "filesystem": filesystem(folder),
+            "file_bytes": pool.base.stat().st_size,
+            "peers": [MERGEKIT, SD_MECHA],
+        }
+        for name in variants:
+            remove(pool.output(name))
+    results.add({"model": model, "models": MODELS}, seconds, facts)
+    for name in variants:
+        print(f"{name}: {median(seconds, name):.2f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

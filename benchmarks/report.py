@@ -1,0 +1,54 @@
+"""Put what benchmarks/results holds into docs/benchmarks.md and the README, and draw the plots.
+
+Tables stand between `<!-- benchmarks: NAME -->` and `<!-- end -->`; no figure there is written by hand.
+
+    python benchmarks/report.py             # rewrite tables and plots
+    python benchmarks/report.py --check     # fail if a table differs from the result files
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from harness.results import FOLDER
+from reporting.cases import Benchmark
+from reporting.summary import speed, summary
+from reporting.tables import TABLES, Benchmarks
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
+NAMES = ("kernel", "growth", "small_tensors", "patch", "out_of_core", "memory", "peers", "startup")
+_SECTION = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def rendered(text: str, benchmarks: Benchmarks) -> str:
+    """A page with its tables made anew."""
+    tables = {**TABLES, "summary": summary, "speed": speed}
+    return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]](benchmarks)}\n\n{found[3]}", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the result files")
+    arguments = parser.parse_args()
+    benchmarks = {name: Benchmark.load(arguments.results / f"{name}.json") for name in NAMES}
+    new = {page: rendered(page.read_text(), benchmarks) for page in PAGES}
+    if arguments.check:
+        if stale := [page.name for page, text in new.items() if text != page.read_text()]:
+            sys.exit(f"not what the result files say: {', '.join(stale)}; run python benchmarks/report.py")
+        return
+    from reporting.plots import draw
+
+    for page, text in new.items():
+        page.write_text(text)
+    draw(benchmarks, ROOT / "docs" / "img")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Result files turned into the tables and plots of docs/benchmarks.md."""

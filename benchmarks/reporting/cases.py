@@ -1,0 +1,112 @@
+"""What result files hold, as the tables and plots ask for it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.read_speed import VARIANTS
+from harness.results import read
+from harness.samples import fastest, median, quartiles, ratio, ratios
+
+#: What a page says where nothing was measured.
+NOTHING = "Not measured yet."
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of a benchmark; see :class:`harness.results.Results`."""
+
+    parameters: dict[str, Any]
+    facts: dict[str, Any]
+    seconds: dict[str, list[float]]
+
+    def median(self, variant: str) -> float:
+        """Median seconds."""
+        return median(self.seconds, variant)
+
+    def spread(self, variant: str, unit: float = 1.0) -> str:
+        """Median and quartiles in seconds times ``unit``, for a table."""
+        values = [value * unit for value in self.seconds[variant]]
+        low, high = quartiles(values)
+        return f"{number(statistics.median(values))} ({number(low)} … {number(high)})"
+
+    def ratio(self, over: str, under: str) -> float:
+        """Median over the rounds of one variant's seconds over another's."""
+        return ratio(self.seconds, over, under)
+
+    def ratio_to_sum(self, over: str, under: Sequence[str]) -> float:
+        """Median over the rounds of a variant's seconds over those of others together."""
+        return statistics.median(ratios(self.seconds, [over], under))
+
+    def has(self, variant: str) -> bool:
+        """Whether a variant was measured."""
+        return variant in self.seconds
+
+    @property
+    def rounds(self) -> int:
+        """Samples of each variant."""
+        return min(len(values) for values in self.seconds.values())
+
+    def read(self, suffix: str = "") -> str:
+        """The fastest way of reading, with all cores or ``ONE_THREAD``."""
+        return fastest(self.seconds, [name + suffix for name in VARIANTS])
+
+    def read_bandwidth(self, suffix: str = "") -> float:
+        """GB/s of reading base and fine-tuned tensors: N + 1 times the model's bytes."""
+        return self._bandwidth(self.read(suffix), 1)
+
+    def bandwidth(self, variant: str) -> float:
+        """GB/s of a merge: N + 2 times the model's bytes."""
+        return self._bandwidth(variant, 2)
+
+    def over_read(self) -> float:
+        """Bandwidth of the merge over that of reading, in the same rounds."""
+        models: int = self.parameters["models"]
+        return self.ratio(self.read(), "merge") * (models + 2) / (models + 1)
+
+    def _bandwidth(self, variant: str, more: int) -> float:
+        nbytes: int = (self.parameters["models"] + more) * self.facts["model_bytes"]
+        return nbytes / self.median(variant) / 1e9
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A result file."""
+
+    cases: list[Case]
+    runs: list[dict[str, Any]]
+
+    @classmethod
+    def load(cls, path: Path) -> Benchmark:
+        """Read a result file; one that does not exist holds nothing."""
+        if not path.exists():
+            return cls([], [])
+        document = read(path)
+        cases = [Case(case["parameters"], case["facts"], case["seconds"]) for case in document["cases"]]
+        return cls(cases, document["runs"])
+
+    def where(self, **parameters: object) -> list[Case]:
+        """The cases with these parameters."""
+        return [
+            case
+            for case in self.cases
+            if all(case.parameters.get(name) == value for name, value in parameters.items())
+        ]
+
+
+def number(value: float) -> str:
+    """Three significant digits without an exponent; below 1, three decimals."""
+    whole = len(str(int(value)))
+    return f"{value:.{3 if value < 1 else max(0, 3 - whole)}f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, or what stands where nothing was measured."""
+    if not rows:
+        return NOTHING
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,162 @@
+"""Targets, what was measured, and whether that meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .cases import Case, number, table
+from .tables import Benchmarks, line_through, small_allowance, yardstick
+
+Values = Callable[[Benchmarks], Iterable[float]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is compared, the bound, and the values of all cases it holds for; ``at_least``: else at most."""
+
+    what: str
+    bound: float
+    at_least: bool
+    values: Values
+    digits: int = 2
+
+    def row(self, benchmarks: Benchmarks) -> list[str] | None:
+        """A row of the table; ``None`` if nothing was measured."""
+        values = sorted(self.values(benchmarks))
+        if not values:
+            return None
+        met = values[0] >= self.bound if self.at_least else values[-1] <= self.bound
+        shown = dict.fromkeys(f"{value:.{self.digits}f}" for value in (values[0], values[-1]))
+        return [
+            self.what,
+            f"{'≥' if self.at_least else '≤'} {self.bound:g}",
+            " … ".join(shown),
+            "yes" if met else "no",
+        ]
+
+
+def _kernel(
+    value: Callable[[Case], float], dtypes: tuple[str, ...], models: tuple[int, ...] | None = None
+) -> Values:
+    return lambda benchmarks: [
+        value(case)
+        for case in benchmarks["kernel"].cases
+        if case.parameters["dtype"] in dtypes and (models is None or case.parameters["models"] in models)
+    ]
+
+
+def _torch(peer: str, ours: str = "merge") -> Values:
+    return lambda benchmarks: [
+        case.ratio(peer, ours) for case in benchmarks["kernel"].where(dtype="float32") if case.has(peer)
+    ]
+
+
+def _avx2(benchmarks: Benchmarks) -> list[float]:
+    return [
+        case.ratio("merge", "merge, avx2") for case in benchmarks["kernel"].cases if case.has("merge, avx2")
+    ]
+
+
+def _out_of_core(storage: str) -> Values:
+    return lambda benchmarks: [
+        case.ratio_to_sum("merge", yardstick(case))
+        for case in benchmarks["out_of_core"].where(storage=storage)
+    ]
+
+
+def _peer(name: str) -> Values:
+    return lambda benchmarks: [
+        case.ratio(name, "negmerge") for case in benchmarks["peers"].cases if case.has(name)
+    ]
+
+
+def _startup(name: str) -> Values:
+    return lambda benchmarks: [case.median(name) for case in benchmarks["startup"].cases if case.has(name)]
+
+
+def _growth(grows: str) -> Values:
+    def distance(benchmarks: Benchmarks) -> list[float]:
+        cases = benchmarks["growth"].where(grows=grows)
+        return [line_through(cases, grows)[2]] if len(cases) > 2 else []
+
+    return distance
+
+
+def _small(benchmarks: Benchmarks) -> list[float]:
+    return [case.median("merge") / small_allowance(case) for case in benchmarks["small_tensors"].cases]
+
+
+def _patch(benchmarks: Benchmarks) -> list[float]:
+    return [case.ratio("apply", "copy") for case in benchmarks["patch"].where(sparsity_percent=90)]
+
+
+def _memory(benchmarks: Benchmarks) -> list[float]:
+    return [
+        (case.facts["peak_bytes"] - case.facts["idle_bytes"]) / case.facts["max_memory"]
+        for case in benchmarks["memory"].cases
+    ]
+
+
+_READ = "in memory, merge over reading"
+TARGETS = (
+    Target(f"{_READ}: fp32, N ≤ 16", 1.0, True, _kernel(Case.over_read, ("float32",), (2, 4, 8, 16))),
+    Target(f"{_READ}: fp32, N = 30 and 64", 0.95, True, _kernel(Case.over_read, ("float32",), (30, 64))),
+    Target(f"{_READ}: bf16 and fp16", 0.9, True, _kernel(Case.over_read, ("bfloat16", "float16"))),
+    Target(
+        "new result over a given one, fp32, N = 8",
+        1.2,
+        False,
+        _kernel(lambda case: case.ratio("merge, new result", "merge"), ("float32",), (8,)),
+    ),
+    Target("`torch.compile` over merge, fp32", 2, True, _torch("torch.compile"), 1),
+    Target(
+        "the same, new results, fp32", 2, True, _torch("torch.compile, new result", "merge, new result"), 1
+    ),
+    Target("`torch.stack` over merge, fp32", 30, True, _torch("torch.stack"), 1),
+    Target("torch in place over merge, fp32", 15, True, _torch("torch in place"), 1),
+    Target("AVX2 over AVX-512, in speed", 0.9, True, _avx2),
+    Target("many small tensors, time over allowance", 1.0, False, _small),
+    Target("applying a patch with 90 % zeros, over a copy", 1.2, False, _patch),
+    Target("between files in tmpfs, over cat + cp", 1.0, False, _out_of_core("tmpfs")),
+    Target("between files in the page cache, over cat + cp", 1.0, False, _out_of_core("cached")),
+    Target("between cold files, over direct dd", 1.1, False, _out_of_core("cold")),
+    Target("mergekit linear over negmerge", 6, True, _peer("mergekit linear"), 1),
+    Target("mergekit with the same rule over negmerge", 9, True, _peer("mergekit, same rule"), 1),
+    Target("peak memory over max_memory", 1.0, False, _memory),
+    Target("time is linear in parameters: share off the line", 0.1, False, _growth("elements")),
+    Target("time is linear in N: share off the line", 0.1, False, _growth("models")),
+    Target("`negmerge merge --help`, seconds", 0.3, False, _startup("negmerge merge --help")),
+    Target("merge of small files, seconds", 0.5, False, _startup("negmerge merge")),
+)
+
+
+def summary(benchmarks: Benchmarks) -> str:
+    """All targets that something was measured for."""
+    rows = [row for target in TARGETS if (row := target.row(benchmarks)) is not None]
+    return table(["what", "target", "measured, least … most", "met"], rows)
+
+
+def speed(benchmarks: Benchmarks) -> str:
+    """The few lines for the README."""
+    rows: list[list[str]] = []
+    for case in benchmarks["kernel"].where(dtype="float32", models=8):
+        rows += [
+            ["in memory, fp32, N = 8", f"{number(case.bandwidth('merge'))} GB/s"],
+            ["over plain reading of the inputs", f"{case.over_read():.2f}"],
+        ]
+        rows += [
+            [f"{name} takes", f"{number(case.ratio(name, 'merge'))} times as long"]
+            for name in ("torch.stack", "torch in place", "torch.compile")
+            if case.has(name)
+        ]
+    for case in benchmarks["out_of_core"].where(storage="tmpfs"):
+        ratio = case.ratio_to_sum("merge", yardstick(case))
+        rows.append(["between files (tmpfs), over `cat` of the inputs + `cp` of the output", f"{ratio:.2f}"])
+    for case in benchmarks["peers"].where(model="squares"):
+        rows += [
+            [f"{name}, whole process, takes", f"{number(case.ratio(name, 'negmerge'))} times as long"]
+            for name in case.seconds
+            if name != "negmerge"
+        ]
+    return table(["", ""], rows)

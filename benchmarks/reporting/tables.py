@@ -1,0 +1,263 @@
+"""The tables of docs/benchmarks.md, one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from harness.read_speed import ONE_THREAD
+
+from .cases import NOTHING, Benchmark, Case, number, table
+
+Benchmarks = Mapping[str, Benchmark]
+
+#: What a call may take per tensor and model besides moving bytes, in seconds, and how much longer moving may
+#: take.
+PER_TENSOR_AND_MODEL, OVER_BYTES = 0.3e-6, 1.1
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _kernel_cases(benchmarks: Benchmarks) -> list[Case]:
+    cases = benchmarks["kernel"].cases
+    return sorted(
+        cases, key=lambda case: (_DTYPES.index(case.parameters["dtype"]), case.parameters["models"])
+    )
+
+
+def kernel(benchmarks: Benchmarks) -> str:
+    """Bandwidth of the merge beside that of reading."""
+    rows = [
+        [
+            case.parameters["dtype"],
+            str(case.parameters["models"]),
+            number(case.read_bandwidth()),
+            number(case.bandwidth("merge")),
+            f"{case.over_read():.2f}",
+            f"{case.ratio('merge, new result', 'merge'):.2f}",
+            case.spread("merge", 1e3),
+            str(case.rounds),
+        ]
+        for case in _kernel_cases(benchmarks)
+    ]
+    head = ["dtype", "N", "read GB/s", "merge GB/s", "merge over read", "new result over given one"]
+    return table([*head, "merge ms (quartiles)", "rounds"], rows)
+
+
+def instruction_sets(benchmarks: Benchmarks) -> str:
+    """Every instruction set, and one thread."""
+    runs = benchmarks["kernel"].runs
+    usual: str = runs[0]["versions"]["instruction_set"] if runs else ""
+    sets: list[str] = runs[0]["versions"]["instruction_sets"] if runs else []
+    variants = {name: "merge" if name == usual else f"merge, {name}" for name in reversed(sets)}
+    rows = [
+        [
+            case.parameters["dtype"],
+            str(case.parameters["models"]),
+            *(number(case.bandwidth(variant)) for variant in variants.values()),
+            number(case.bandwidth("merge, 1 thread")),
+            number(case.read_bandwidth(ONE_THREAD)),
+        ]
+        for case in _kernel_cases(benchmarks)
+    ]
+    head = ["dtype", "N", *(f"{name} GB/s" for name in variants)]
+    return table([*head, f"{usual}, one thread GB/s", "read, one thread GB/s"], rows)
+
+
+def torch(benchmarks: Benchmarks) -> str:
+    """How much longer torch takes."""
+    over = {
+        "torch.stack": "merge",
+        "torch in place": "merge",
+        "torch.compile": "merge",
+        "torch.compile, new result": "merge, new result",
+    }
+    rows = [
+        [
+            case.parameters["dtype"],
+            str(case.parameters["models"]),
+            *(f"{case.ratio(peer, ours):.1f}" if case.has(peer) else "–" for peer, ours in over.items()),
+        ]
+        for case in _kernel_cases(benchmarks)
+        if any(case.has(peer) for peer in over)
+    ]
+    return table(["dtype", "N", *over], rows)
+
+
+def line_through(cases: list[Case], parameter: str) -> tuple[float, float, float]:
+    """The line through the medians with the least squares of relative distances.
+
+    Returns seconds at zero, seconds per unit of the parameter, and the largest relative distance.
+    """
+    sizes = np.array([case.parameters[parameter] for case in cases], float)
+    times = np.array([case.median("merge") for case in cases])
+    weighted = np.stack([1 / times, sizes / times], axis=1)
+    (constant, slope), *_ = np.linalg.lstsq(weighted, np.ones_like(times), rcond=None)
+    return float(constant), float(slope), float(np.abs((constant + slope * sizes) / times - 1).max())
+
+
+def growth(benchmarks: Benchmarks) -> str:
+    """Time by parameters and by models."""
+    parts = []
+    for grows, head in (("elements", "parameters"), ("models", "N")):
+        cases = benchmarks["growth"].where(grows=grows)
+        first = cases[0] if cases else None
+        rows = [
+            [
+                f"{case.parameters[grows]:,}".replace(",", " "),
+                case.spread("merge", 1e3),
+                number(case.median("merge") / first.median("merge")) if first else "",
+            ]
+            for case in cases
+        ]
+        parts.append(table([head, "ms (quartiles)", "times the first"], rows))
+        if len(cases) > 1:
+            constant, slope, distance = line_through(cases, grows)
+            each, unit = ("N", slope) if grows == "models" else ("million parameters", slope * 1e6)
+            parts.append(
+                f"A line through the medians: {constant * 1e3:.2f} ms + {unit * 1e3:.3f} ms per {each};"
+                f" at most {distance:.0%} off."
+            )
+    return "\n\n".join(parts)
+
+
+def small_allowance(case: Case) -> float:
+    """Seconds that a call may take: reading speed for what moves, and a share per tensor and model."""
+    models, tensors = case.parameters["models"], case.facts["tensors"]
+    overhead: float = PER_TENSOR_AND_MODEL * tensors * models
+    if not case.facts["reads"]:
+        return overhead
+    moving = case.median(case.read()) * (models + 2) / (models + 1)
+    return float(OVER_BYTES * moving + overhead)
+
+
+def small_tensors(benchmarks: Benchmarks) -> str:
+    """Calls with many small tensors."""
+    rows = [
+        [
+            case.parameters["case"],
+            str(case.facts["tensors"]),
+            number(case.median(case.read()) * 1e3) if case.facts["reads"] else "–",
+            number(small_allowance(case) * 1e3),
+            case.spread("merge", 1e3),
+            case.spread("merge, new result", 1e3),
+            f"{case.median('merge') / small_allowance(case):.2f}",
+        ]
+        for case in sorted(
+            benchmarks["small_tensors"].cases,
+            key=lambda case: (not case.facts["reads"], case.facts["tensors"]),
+        )
+    ]
+    head = ["model", "tensors", "read ms", "allowed ms", "merge ms (quartiles)"]
+    return table([*head, "new result ms (quartiles)", "merge over allowed"], rows)
+
+
+def patch(benchmarks: Benchmarks) -> str:
+    """Applying in place."""
+    rows = [
+        [
+            f"{case.parameters['sparsity_percent']} %",
+            number(case.facts["patch_bytes"] / 1e6),
+            *(case.spread(name, 1e3) for name in ("copy", "apply", "revert", "first apply")),
+            f"{case.ratio('apply', 'copy'):.2f}",
+        ]
+        for case in benchmarks["patch"].cases
+    ]
+    head = ["zeros", "patch MB", "copy ms", "apply ms", "revert ms", "first apply ms"]
+    return table([*head, "apply over copy"], rows)
+
+
+def yardstick(case: Case) -> list[str]:
+    """What a merge between files is compared with."""
+    return [name for name in case.seconds if name != "merge"]
+
+
+def out_of_core(benchmarks: Benchmarks) -> str:
+    """Merging between files."""
+    rows = [
+        [
+            case.parameters["storage"],
+            case.facts["filesystem"],
+            *(f"{name}: {case.spread(name)}" for name in yardstick(case)),
+            case.spread("merge"),
+            f"{case.ratio_to_sum('merge', yardstick(case)):.2f}",
+            str(case.rounds),
+        ]
+        for case in benchmarks["out_of_core"].cases
+    ]
+    head = ["storage", "file system", "reading s", "writing s", "merge s", "merge over both"]
+    return table([*head, "rounds"], rows)
+
+
+def memory(benchmarks: Benchmarks) -> str:
+    """Peak memory."""
+    rows = [
+        [
+            number(case.parameters["model_bytes"] / 1e9),
+            str(case.parameters["models"]),
+            f"{case.facts['idle_bytes'] / 2**20:.0f}",
+            f"{case.facts['peak_bytes'] / 2**20:.0f}",
+            f"{(above := case.facts['peak_bytes'] - case.facts['idle_bytes']) / 2**20:.0f}",
+            f"{above / case.facts['max_memory']:.2f}",
+        ]
+        for grows in ("size", "models")
+        for case in benchmarks["memory"].where(grows=grows)
+    ]
+    return table(["model GB", "N", "idle MiB", "peak MiB", "above idle MiB", "over max_memory"], rows)
+
+
+def peers(benchmarks: Benchmarks) -> str:
+    """Whole processes."""
+    rows = [
+        [
+            case.parameters["model"],
+            name,
+            case.spread(name),
+            f"{case.ratio(name, 'negmerge'):.1f}",
+            str(case.rounds),
+        ]
+        for case in benchmarks["peers"].cases
+        for name in case.seconds
+    ]
+    return table(["model", "process", "s (quartiles)", "over negmerge", "rounds"], rows)
+
+
+def startup(benchmarks: Benchmarks) -> str:
+    """Processes that do little."""
+    rows = [[f"`{name}`", case.spread(name)] for case in benchmarks["startup"].cases for name in case.seconds]
+    return table(["process", "s (quartiles)"], rows)
+
+
+def machines(benchmarks: Benchmarks) -> str:
+    """Commands behind the tables, by machine and versions."""
+    commands: dict[str, list[str]] = {}
+    for benchmark in benchmarks.values():
+        for run in benchmark.runs:
+            machine, versions = run["machine"], run["versions"]
+            where = (
+                f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
+                f" {machine['system']}, huge pages: {machine['transparent_huge_pages']};"
+                f" Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']},"
+                f" negmerge_ext {versions['negmerge_ext']}"
+            )
+            load = f"load {run['load_before'][0]} before, {run['load_after'][0]} after"
+            commands.setdefault(where, []).append(f"* `{run['command']}` ({load})")
+    parts = ["\n".join([f"{where}:", "", *lines]) for where, lines in commands.items()]
+    return "\n\n".join(parts) or NOTHING
+
+
+TABLES: dict[str, Callable[[Benchmarks], str]] = {
+    each.__name__: each
+    for each in (
+        kernel,
+        instruction_sets,
+        torch,
+        growth,
+        small_tensors,
+        patch,
+        out_of_core,
+        memory,
+        peers,
+        startup,
+        machines,
+    )
+}

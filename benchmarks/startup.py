@@ -1,0 +1,48 @@
+"""Time what the command line takes before and around the work: whole processes, in interleaved rounds.
+
+The help pages, and a merge of three small files, beside the bare interpreter and the import of torch.
+
+    python benchmarks/startup.py
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from harness import options
+from harness.checkpoints import workplace, write_pool
+from harness.processes import run
+from harness.samples import median
+from harness.timing import Measurement, interleave
+
+
+def process(*words: object) -> Measurement:
+    """Time a process of this interpreter."""
+    return lambda: run([sys.executable, *words]).seconds
+
+
+def main() -> None:
+    parser = options.parser(__doc__)
+    arguments = parser.parse_args()
+    results = options.results(arguments, "startup")
+    with workplace(None) as folder:
+        paths = write_pool(folder, "small", 2)
+        out: Path = folder / "merged.safetensors"
+        merge = ("merge", *paths, "-o", out, "--overwrite", "--quiet")
+        variants = {
+            "python -c pass": process("-c", "pass"),
+            "negmerge --help": process("-m", "negmerge", "--help"),
+            "negmerge merge --help": process("-m", "negmerge", "merge", "--help"),
+            "negmerge merge": process("-m", "negmerge", *merge),
+            "python -c 'import torch'": process("-c", "import torch"),
+        }
+        seconds = interleave(variants, options.rounds(arguments))
+        facts = {"bytes": [path.stat().st_size for path in [*paths, out]]}
+    results.add({"case": "processes"}, seconds, facts)
+    for name in variants:
+        print(f"{name}: {median(seconds, name) * 1e3:.0f} ms", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""What the benchmarks rely on: rounds, statistics, yardstick, models and result files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from harness import models, state_dicts
+from harness.checkpoints import paths_of, write_hollow, write_pool
+from harness.processes import FailedError, peak, run
+from harness.read_speed import VARIANTS, Reader
+from harness.results import Results
+from harness.samples import fastest, ratio, ratios
+from harness.timing import Measurement, interleave, timed
+from programs import import_path
+from safetensors.numpy import load_file
+
+
+def test_every_round_runs_every_variant_in_an_order_of_its_own() -> None:
+    order: list[str] = []
+
+    def variant(name: str) -> Measurement:
+        def measure() -> float:
+            order.append(name)
+            return float(len(order))
+
+        return measure
+
+    names = list("abcdef")
+    samples = interleave({name: variant(name) for name in names}, 9, warm_up=1)
+    rounds = [tuple(order[start : start + 6]) for start in range(0, 60, 6)]
+    assert all(sorted(each) == names for each in rounds)
+    assert len(set(rounds)) > 5
+    assert all(
+        samples[name] == [i + 1 for i, run in enumerate(order) if run == name and i >= 6] for name in names
+    )
+
+
+def test_the_given_order_can_be_kept() -> None:
+    order: list[str] = []
+    variants = {name: timed(partial(order.append, name)) for name in "cab"}
+    assert list(interleave(variants, 2, warm_up=1, shuffle=False)) == ["c", "a", "b"]
+    assert order == list("cabcabcab")
+
+
+def test_preparation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    clock = iter(range(100))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    measure = timed(lambda: done.append("work"), before=lambda: [next(clock) for _ in range(50)])
+    assert measure() == 1
+    assert done == ["work"]
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    samples = {"slow": [2.0, 40.0, 6.0], "fast": [1.0, 10.0, 2.0], "other": [1.0, 10.0, 1.0]}
+    assert ratio(samples, "slow", "fast") == 3.0
+    assert ratios(samples, ["slow"], ["fast", "other"]) == [1.0, 2.0, 2.0]
+    assert fastest(samples, samples) == "other"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_yardstick_reads_every_word(variant: str, threads: int) -> None:
+    random = np.random.default_rng(0)
+    arrays = [random.integers(-(2**62), 2**62, size) for size in (1, 7, 8, 1000, 12345)]
+    tensors = [torch.from_numpy(array) for array in arrays]
+    with np.errstate(over="ignore"):
+        expected = sum(int(array.view(np.uint64).sum()) for array in arrays) % 2**64
+    assert Reader().variants(tensors, threads)[variant]() == expected
+
+
+def test_models() -> None:
+    assert (len(models.resnet18()), models.elements(models.resnet18())) == (62, 11_689_512)
+    assert (len(models.clip_vit_b32()), models.elements(models.clip_vit_b32())) == (302, 151_277_313)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fine_tuned_models_agree_in_part(dtype: torch.dtype) -> None:
+    base, pool = state_dicts.pool(models.squares(1, 128), 3, dtype)
+    (name,) = base
+    signs = torch.stack([torch.sign(state[name].float() - base[name].float()) for state in pool])
+    agree = (signs.sum(0).abs() == 3).float().mean()
+    assert 0.3 < agree < 0.9
+    assert all(state[name].dtype == dtype for state in [base, *pool])
+
+
+def test_checkpoints_are_written_once(tmp_path: Path) -> None:
+    paths = write_pool(tmp_path, "small", 1)
+    assert paths == paths_of(tmp_path, 1)
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert [path.stat().st_mtime_ns for path in write_pool(tmp_path, "small", 1)] == before
+    assert load_file(paths[0]).keys() == load_file(paths[1]).keys() == models.squares(8, 256).keys()
+
+
+def test_a_hollow_checkpoint_is_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "hollow.safetensors"
+    write_hollow(path, {"a": (3, 2), "b": (), "c": (300, 1000)})
+    loaded = load_file(path)
+    assert {name: value.shape for name, value in loaded.items()} == {"a": (3, 2), "b": (), "c": (300, 1000)}
+    assert not any(value.any() for value in loaded.values())
+    assert path.stat().st_blocks * 512 < path.stat().st_size
+
+
+def test_processes() -> None:
+    assert run([sys.executable, "-c", "print(1)"]).stdout == b"1\n"
+    with pytest.raises(FailedError, match="no such thing"):
+        run([sys.executable, "-c", "import sys; sys.exit('no such thing')"])
+
+
+def test_a_peak_that_may_be_the_parents_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="may be its own"):  # this process has imported torch
+        peak([sys.executable, "-c", "pass"])
+
+
+class TestResults:
+    @pytest.fixture(autouse=True)
+    def _command(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONPATH", import_path())
+        monkeypatch.setattr(sys, "argv", ["/somewhere/kernel.py", "--out", "/else/where.json", "--quick"])
+
+    def test_a_case_replaces_its_predecessor(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({"models": 2}, {"merge": [1.0]}, {"tensors": 1})
+        Results(path, "kernel").add({"models": 16}, {"merge": [3.0]})
+        Results(path, "kernel").add({"models": 2}, {"merge": [2.0]}, {"tensors": 5})
+        document = json.loads(path.read_text())
+        assert [case["parameters"]["models"] for case in document["cases"]] == [2, 16]
+        assert document["cases"][0]["seconds"] == {"merge": [2.0]}
+        assert document["cases"][0]["facts"] == {"tensors": 5}
+        assert len(document["runs"]) == 2
+        assert document["runs"][0]["command"] == "python benchmarks/kernel.py --out where.json --quick"
+
+    def test_samples_are_appended(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
+        Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
+        (case,) = json.loads(path.read_text())["cases"]
+        assert case["seconds"] == {"merge": [1.0, 2.0]}
+        assert case["runs"] == [0, 1]
+
+    def test_samples_of_other_versions_are_not_appended(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
+        document = json.loads(path.read_text())
+        document["runs"][0]["versions"]["torch"] = "0"
+        path.write_text(json.dumps(document))
+        with pytest.raises(SystemExit, match="versions changed"):
+            Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
+
+    def test_samples_of_other_variants_are_not_appended(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
+        with pytest.raises(SystemExit, match="other variants"):
+            Results(path, "kernel", append=True).add({"models": 2}, {"read": [2.0]})

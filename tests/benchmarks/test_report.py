@@ -1,0 +1,86 @@
+"""The pages say what the result files hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import import_path
+from reporting.cases import Case, number, table
+from reporting.summary import Target
+from reporting.tables import line_through, small_allowance
+
+REPORT = Path(__file__).resolve().parents[2] / "benchmarks" / "report.py"
+
+
+def test_pages_are_up_to_date() -> None:
+    command = [sys.executable, str(REPORT), "--check"]
+    done = subprocess.run(command, env={"PYTHONPATH": import_path()}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
+    case = {"parameters": {"case": "processes"}, "facts": {}, "seconds": {"never measured": [12.5]}}
+    (tmp_path / "startup.json").write_text(json.dumps({"cases": [case], "runs": []}))
+    command = [sys.executable, str(REPORT), "--check", "--results", str(tmp_path)]
+    done = subprocess.run(command, env={"PYTHONPATH": import_path()}, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "benchmarks.md" in done.stderr
+
+
+def kernel_case() -> Case:
+    reads = {"read: 1 stream": [1.0, 2.0, 1.0], "read: 1 stream, prefetch": [2.0, 2.0, 3.0]}
+    reads |= {f"read: {streams}": [9.0, 9.0, 9.0] for streams in ("2 streams", "4 streams")}
+    reads["read: 4 streams, prefetch"] = [9.0, 9.0, 9.0]
+    return Case({"models": 2}, {"model_bytes": 6e9}, {**reads, "merge": [2.0, 2.0, 4.0]})
+
+
+def test_bandwidths() -> None:
+    case = kernel_case()
+    assert case.read() == "read: 1 stream"
+    assert case.read_bandwidth() == 3 * 6 / 1.0
+    assert case.bandwidth("merge") == 4 * 6 / 2.0
+    assert case.over_read() == pytest.approx(0.5 * 4 / 3)  # rounds: 0.5, 1, 0.25
+
+
+def test_what_small_tensors_may_take() -> None:
+    facts = {"tensors": 100, "reads": False}
+    assert small_allowance(Case({"models": 8}, facts, {})) == pytest.approx(240e-6)
+    case = kernel_case()
+    case.facts.update(tensors=100, reads=True)
+    assert small_allowance(case) == pytest.approx(1.1 * 1.0 * 4 / 3 + 60e-6)
+
+
+def test_line_through() -> None:
+    cases = [Case({"models": n}, {}, {"merge": [0.5 + 2.0 * n]}) for n in (1, 2, 4, 8)]
+    assert line_through(cases, "models") == pytest.approx((0.5, 2.0, 0.0), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "values", "met"),
+    [
+        (True, [1.0, 2.0], "yes"),
+        (True, [0.9, 2.0], "no"),
+        (False, [0.5, 1.0], "yes"),
+        (False, [0.5, 1.1], "no"),
+    ],
+)
+def test_a_target_holds_for_all_cases(at_least: bool, values: list[float], met: str) -> None:
+    row = Target("what", 1.0, at_least, lambda _: values).row({})
+    assert row is not None
+    assert row[-1] == met
+
+
+def test_numbers_and_tables() -> None:
+    assert [number(value) for value in (0.01234, 1.2345, 12.345, 123.45, 12345.6)] == [
+        "0.012",
+        "1.23",
+        "12.3",
+        "123",
+        "12346",
+    ]
+    assert table(["a"], []) == "Not measured yet."
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"

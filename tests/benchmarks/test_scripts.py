@@ -1,0 +1,66 @@
+"""Every benchmark runs in its short form and writes samples that the report can use; no speed is asked."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import import_path
+from reporting.cases import Benchmark
+from reporting.summary import speed, summary
+from reporting.tables import TABLES
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROUNDS = 2
+#: What each measures in every case.
+VARIANTS = {
+    "kernel": {"merge", "merge, new result", "merge, 1 thread", "read: 1 stream", "torch.stack"},
+    "growth": {"merge"},
+    "small_tensors": {"merge", "merge, new result"},
+    "patch": {"copy", "first apply", "apply", "revert"},
+    "startup": {"negmerge --help", "negmerge merge --help", "negmerge merge"},
+    "out_of_core": {"merge"},
+    "memory": set(),
+    "peers": {"negmerge", "torch script"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_short_form(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "results" / f"{name}.json"
+    command = [sys.executable, BENCHMARKS / f"{name}.py", "--quick", "--out", out]
+    if name != "memory":
+        command += ["--rounds", str(ROUNDS)]
+    environment = {**os.environ, "PYTHONPATH": import_path()}
+    done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    document = json.loads(out.read_text())
+    assert document["benchmark"] == name
+    assert document["cases"]
+    for case in document["cases"]:
+        assert case["seconds"].keys() >= VARIANTS[name]
+        assert all(len(samples) == ROUNDS for samples in case["seconds"].values())
+        assert all(seconds > 0 for samples in case["seconds"].values() for seconds in samples)
+        assert [document["runs"][run]["machine"]["cores"] > 0 for run in case["runs"]] == [True]
+    for private in (str(tmp_path), str(BENCHMARKS), socket.gethostname(), f"/{getpass.getuser()}/"):
+        assert private not in out.read_text()
+
+    measured = {each: Benchmark.load(out.with_name(f"{each}.json")) for each in VARIANTS}
+    for table in (*TABLES.values(), summary, speed):
+        assert table(measured)
+
+
+def test_the_list_is_complete() -> None:
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - {"report"}
+    assert scripts == set(VARIANTS)
+    makefile = (BENCHMARKS.parent / "Makefile").read_text()
+    (line,) = (line for line in makefile.splitlines() if line.startswith("BENCH ?="))
+    assert set(line.split()[2:]) == scripts
