@@ -2,9 +2,9 @@
 
 #include <vector>
 
+#include "arguments.h"
+#include "bindings.h"
 #include "dlpack.h"
-
-namespace py = pybind11;
 
 namespace negmerge {
 namespace {
@@ -102,6 +102,15 @@ py::object scan(const py::tuple& names, const py::tuple& values, const Library& 
   }
   const py::bytes sizes(reinterpret_cast<const char*>(dims.data()), dims.size() * sizeof(int64_t));
   return py::make_tuple(start, dtype, row_major, numel, sizes);
+}
+
+void bind_scan(py::module_& module) {
+  module.def("scan",
+             [](const py::tuple& names, const py::tuple& values, const py::object& exchange, const py::tuple& kinds,
+                const py::object& negated, const py::array_t<int64_t>& numbers, const py::dict& bytes) {
+               require(numbers.size() == 1 << 16, "a number is needed for every DLPack type");
+               return scan(names, values, {exchange, kinds, negated, numbers, bytes});
+             });
 }
 
 }  // namespace negmerge
