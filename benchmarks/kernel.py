@@ -17,7 +17,7 @@ fine-tuned models and the result 1.25 GB or more. Timed in interleaved rounds ov
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ class Case:
         self.base, self.finetuned = state_dicts.pool(shapes(models, dtype, quick=quick), models, dtype)
         self.out = state_dicts.like(self.base)
 
-    def variants(self, reader: Reader, peers: list[str]) -> dict[str, Measurement]:
+    def variants(self, reader: Reader, peers: Sequence[str]) -> dict[str, Measurement]:
         inputs = [tensor for state in [self.base, *self.finetuned] for tensor in state.values()]
         variants = reader.measurements(inputs, torch.get_num_threads())
         variants |= {name + ONE_THREAD: read for name, read in reader.measurements(inputs, 1).items()}
@@ -118,7 +118,7 @@ def main() -> None:
         help="torch formulas to compare with (default: all, quick: not the compiled)",
     )
     arguments = parser.parse_args()
-    peers = list(arguments.peers if arguments.peers is not None else PEERS[: 2 if arguments.quick else 3])
+    peers = (PEERS[:2] if arguments.quick else PEERS) if arguments.peers is None else arguments.peers
     results, reader = options.results(arguments, "kernel"), Reader()
     for dtype in arguments.dtype:
         for models in arguments.models or ((2, 8) if arguments.quick else MODELS):
