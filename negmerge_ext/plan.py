@@ -175,13 +175,18 @@ def make_plan(
 
     rows: list[RowsT] = []
     codes: list[np.ndarray] = []
+    accepted: dict[bytes, np.ndarray] = {}  # by all dtypes of a model, those to merge if a merge takes them
     idle = unmatched(() if more_to_come else options.exclude or (), base)
     for source in collecting(finetuned, problems):
         if isinstance(source, TabledSource) and source.tensors.same_shapes(table) and not source.unfit:
-            dtype = source.tensors.dtype[merged]
-            if dtype.max(initial=0) < len(dtypes.CODES):  # nothing about it is unlike the base
+            key = source.tensors.dtype.tobytes()
+            if key not in accepted:
+                dtype = source.tensors.dtype[merged]
+                if dtype.max(initial=0) < len(dtypes.CODES):
+                    accepted[key] = dtype.astype(np.uint8)
+            if key in accepted:  # nothing about it is unlike the base
                 rows.append(source.rows(source.tensors.names) if whole else source.rows_at(merged))
-                codes.append(dtype)
+                codes.append(accepted[key])
                 continue
         idle = unmatched(idle, source)
         names = [table.names[index] for index in merged.tolist()]

@@ -75,11 +75,12 @@ py::object scan(const py::tuple& names, const py::tuple& values, const Library& 
     if (!PyUnicode_Check(name.ptr())) return py::none();
 
   const auto count = static_cast<py::ssize_t>(values.size());
-  py::array_t<int64_t> start(count), dtype(count), numel(count);
+  py::array_t<int64_t> start(count), dtype(count), numel(count), nbytes(count);
   py::array_t<bool> row_major(count);
   int64_t* const starts = start.mutable_data();
   int64_t* const dtypes = dtype.mutable_data();
   int64_t* const numels = numel.mutable_data();
+  int64_t* const sizes = nbytes.mutable_data();
   bool* const packed = row_major.mutable_data();
   std::vector<int64_t> dims;
   dims.reserve(static_cast<size_t>(count) * 4);
@@ -93,6 +94,7 @@ py::object scan(const py::tuple& names, const py::tuple& values, const Library& 
     }
     dtypes[i] = number_of(library, value, tensor.dtype);
     numels[i] = elements(tensor);
+    sizes[i] = numels[i] * (tensor.dtype.bits / 8);
     const bool has_memory = tensor.data != nullptr || numels[i] == 0;
     if (tensor.device.type != dlpack::kCpu || dtypes[i] < 0 || !has_memory) return py::none();
     starts[i] = reinterpret_cast<int64_t>(tensor.data) + static_cast<int64_t>(tensor.byte_offset);
@@ -100,8 +102,8 @@ py::object scan(const py::tuple& names, const py::tuple& values, const Library& 
     dims.push_back(tensor.ndim);
     dims.insert(dims.end(), tensor.shape, tensor.shape + tensor.ndim);
   }
-  const py::bytes sizes(reinterpret_cast<const char*>(dims.data()), dims.size() * sizeof(int64_t));
-  return py::make_tuple(start, dtype, row_major, numel, sizes);
+  const py::bytes shapes(reinterpret_cast<const char*>(dims.data()), dims.size() * sizeof(int64_t));
+  return py::make_tuple(start, dtype, row_major, numel, nbytes, shapes);
 }
 
 void bind_scan(py::module_& module) {

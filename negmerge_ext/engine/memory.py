@@ -63,8 +63,9 @@ def merge_in_memory(plan: Plan[MemoryRows], target: Target, *, threads: int, max
     unmerged = tensors.compute == COPIED
     unmerged[tied] = False
     copy_tensors(plan.base, target.rows, np.flatnonzero(unmerged), threads)
-    numel = tensors.table.numel[index[direct]]
-    _merge_addresses(plan, index[direct], numel, address[:, direct], dtype[:, direct], threads)
+    alike = slice(None) if direct.all() else direct
+    numel = tensors.table.numel[index[alike]]
+    _merge_addresses(plan, index[alike], numel, address[:, alike], dtype[:, alike], threads)
     for column, views in unlike.items():
         room = max(_smallest_room(views), PACKING_BYTES if max_memory is None else max_memory)
         one = slice(column, column + 1)

@@ -120,30 +120,26 @@ def overlaps_with_inputs(
     if _cross(low[written], high[written]):
         own[:] = False  # what is one output's own may be in another's way
     other = np.flatnonzero(~own & (begin < end))
-    if not _meets(low[written], high[written], begin[other], end[other]):
-        return
+    # The first output that ends behind an input's begin is one it meets, or it meets none.
     first = np.searchsorted(np.maximum.accumulate(high[written]), begin[other], side="right")
+    beyond = np.append(low[written], np.iinfo(np.int64).max)
+    meets = beyond[first] < end[other]
+    if not meets.any():
+        return
+    other, first = other[meets], first[meets]
     last = np.searchsorted(low[written], end[other], side="left")
     places = [(model, rows, place) for model, rows in inputs for place in range(len(rows))]
-    for position in np.flatnonzero(first < last).tolist():
-        model, rows, place = places[other[position]]
-        for candidate in written[first[position] : last[position]].tolist():
-            same = target[other[position]] == candidate and _same_memory(out, candidate, rows, place)
+    for position, start, stop in zip(other.tolist(), first.tolist(), last.tolist(), strict=True):
+        model, rows, place = places[position]
+        for candidate in written[start:stop].tolist():
+            same = target[position] == candidate and _same_memory(out, candidate, rows, place)
             if not same and _shares_memory(out, candidate, rows, place):
-                yield candidate, model, int(index[other[position]])
+                yield candidate, model, int(index[position])
 
 
 def _cross(low: np.ndarray, high: np.ndarray) -> bool:
     """Whether any two spans [low, high) meet; they are sorted by ``low``."""
     return bool((np.maximum.accumulate(high)[:-1] > low[1:]).any())
-
-
-def _meets(low: np.ndarray, high: np.ndarray, begin: np.ndarray, end: np.ndarray) -> bool:
-    """Whether any span [low, high) meets any span [begin, end); none is empty."""
-    # Those that begin before a span ends, less those that end before it begins, are those that meet it.
-    # Tensors mostly lie in the order in which they were made, and a stable sort is quick with runs in order.
-    before = np.searchsorted(np.sort(begin, kind="stable"), high)
-    return bool((before != np.searchsorted(np.sort(end, kind="stable"), low, side="right")).any())
 
 
 def _spans(rows: MemoryRows) -> tuple[np.ndarray, np.ndarray]:

@@ -83,7 +83,7 @@ def mark_written(values: Iterable[Value]) -> None:
     torch = sys.modules.get("torch")
     if torch is None:
         return
-    written = [value for value in values if isinstance(value, torch.Tensor)]
+    written = [value for value in values if not isinstance(value, np.ndarray)]
     try:
         torch.autograd.graph.increment_version(written)
     except RuntimeError:  # inference tensors are in no graph and have no version

@@ -7,7 +7,8 @@ special ones and no more: torch tensors and parameters, no subclasses, whose mem
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,16 +34,17 @@ _DLPACK = {
 _NUMBERS = np.full(1 << 16, -1, np.int64)
 _NUMBERS[list(_DLPACK.values())] = [dtypes.NUMBERS[name] for name in _DLPACK]
 
-#: Everyday dtypes of one byte.
-_BYTES = [name for name in _DLPACK if dtypes.BITS[name] == 8]
+#: Bytes per element by number of a dtype.
+_ITEMSIZE = np.array([bits // 8 for bits in dtypes.BITS.values()], np.int64)
 
 
 class Scan(NamedTuple):
-    """Ordinary tensors. start: int64 addresses; row_major: bool, packed in that order."""
+    """Ordinary tensors. start: int64 addresses; row_major: bool, packed in that order; nbytes: int64."""
 
     table: TensorTable
     start: np.ndarray
     row_major: np.ndarray
+    nbytes: np.ndarray
 
 
 def scan(state: Mapping[str, Any], values: tuple[Any, ...]) -> Scan | None:
@@ -58,15 +60,20 @@ def scan(state: Mapping[str, Any], values: tuple[Any, ...]) -> Scan | None:
 
 def by_exchange(names: tuple[str, ...], values: tuple[torch.Tensor, ...], exchange: object) -> Scan | None:
     """A scan through the capsule ``exchange``, torch's C interface for DLPack."""
-    import torch
-
-    kinds = (torch.Tensor, torch.nn.Parameter)
-    one_byte = {dtypes.to_torch(name): dtypes.NUMBERS[name] for name in _BYTES}
-    found = native.scan(names, values, exchange, kinds, torch.Tensor.is_neg, _NUMBERS, one_byte)
+    found = native.scan(names, values, exchange, *_torch_library())
     if found is None:
         return None
-    start, dtype, row_major, numel, dims = found
-    return Scan(TensorTable(names, dtype, numel, dims), start, row_major)
+    start, dtype, row_major, numel, nbytes, dims = found
+    return Scan(TensorTable(names, dtype, numel, dims), start, row_major, nbytes)
+
+
+@cache
+def _torch_library() -> tuple[tuple[type, ...], Callable[[Any], bool], np.ndarray, dict[Any, int]]:
+    """What a native scan is told of torch: types, the question for negated views, numbers of dtypes."""
+    import torch
+
+    one_byte = {dtypes.to_torch(name): dtypes.NUMBERS[name] for name in _DLPACK if dtypes.BITS[name] == 8}
+    return (torch.Tensor, torch.nn.Parameter), torch.Tensor.is_neg, _NUMBERS, one_byte
 
 
 def by_attributes(names: tuple[str, ...], values: tuple[torch.Tensor, ...]) -> Scan | None:
@@ -92,4 +99,5 @@ def by_attributes(names: tuple[str, ...], values: tuple[torch.Tensor, ...]) -> S
     if ((start == 0) & (numel > 0)).any():
         return None
     number = np.array([dtypes.NUMBERS[name] for name in known], np.int64)
-    return Scan(TensorTable(names, number, numel, encoded(shapes)), start, row_major)
+    table = TensorTable(names, number, numel, encoded(shapes))
+    return Scan(table, start, row_major, numel * _ITEMSIZE[number])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dtypes
 from ..errors import InputError
 from ..source import Unfit
 from ..table import TabledSource, TensorTable
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     import torch
 
     StateDict = Mapping[str, Any] | torch.nn.Module
-
-#: Bytes per element by number of a dtype.
-_ITEMSIZE = np.array([bits // 8 for bits in dtypes.BITS.values()], np.int64)
 
 
 class MemoryRows:
@@ -96,9 +92,8 @@ class StateDictSource(TabledSource[MemoryRows]):
         #: Whether all entries are torch tensors with plain memory.
         self.ordinary = found is not None
         if found is not None:
-            self.tensors, self._start, self._row_major = found
+            self.tensors, self._start, self._row_major, self._sizes = found
             self.values: Sequence[Value] = values
-            self._sizes = self.tensors.numel * _ITEMSIZE[self.tensors.dtype]
         else:
             _check_names(self.state, label)
             self._look_closely(values)
