@@ -196,7 +196,7 @@ def scan(
     numbers: np.ndarray,
     bytes_: Mapping[Any, int],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, bytes] | None:
-    """Where ordinary tensors lie, by way of their library's DLPack exchange API; see ``csrc/bindings/scan.h``.
+    """Where ordinary tensors lie, by their library's DLPack exchange API; see ``csrc/bindings/scan.h``.
 
     Gives addresses (int64), numbers of dtypes (int64), whether packed in row-major order (bool), numbers of
     elements (int64), bytes (int64), and dimensions and sizes of all (bytes of int64); ``None`` if anything is

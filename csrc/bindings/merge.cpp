@@ -42,8 +42,9 @@ void check_lengths(const Columns& columns, const Merge& job, size_t files) {
           "arrays differ in length");
   require(count == 0 || inputs % count == 0, "finetuned is not a whole number of models per tensor");
   require(inputs == length(columns.finetuned_dtype), "finetuned and finetuned_dtype differ in length");
-  const bool all_models = job.begin && job.end && (count == 0 || columns.models() == job.models);
-  require(columns.state.empty() ? all_models : columns.state.size() == 4, "all models at once, or a state");
+  const bool at_once = job.begin && job.end;
+  require(!at_once || count == 0 || columns.models() == job.models, "not all models are given at once");
+  require(columns.state.empty() ? at_once : columns.state.size() == 4, "all models at once, or a state");
   for (size_t part = 0; part < columns.state.size(); part++)
     require(length(columns.state[part]) == count || (part == 3 && !job.histogram), "state arrays differ in length");
   if (files == 0) return;

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 
 #include "../cpu/block_table.h"
 #include "../cpu/dispatch.h"
 #include "../cpu/pool.h"
+#include "../cpu/tuning.h"
 
 namespace negmerge {
 namespace {
@@ -14,8 +16,6 @@ namespace {
 // Shorter reads than this cost more in system calls than their data takes to merge; longer ones only take room in
 // the cache: 64 and 256 KiB measured alike.
 constexpr size_t kShortestRead = 64 << 10;
-// Models that a sweep of the kernel visits together; groups of models are made of whole sweeps.
-constexpr size_t kSweep = 8;
 constexpr size_t kAlignment = 64;
 
 constexpr size_t align(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -44,6 +44,7 @@ class Scratch {
     begin_ = static_cast<char*>(std::align(kAlignment, kScratch, begin, room));
   }
   void* take(size_t bytes) {
+    if (align(bytes) > room()) throw std::logic_error("a piece does not fit the scratch");
     void* taken = begin_ + used_;
     used_ += align(bytes);
     return taken;
@@ -134,8 +135,8 @@ class Piece {
     size_t end = first, needed = 0;
     while (end < merge_.models && (end == first || needed + scratch_bytes(end) <= scratch_.room()))
       needed += scratch_bytes(end++);
-    const size_t many = end - first;
-    return end == merge_.models || many < kSweep ? end : first + many / kSweep * kSweep;
+    const size_t many = end - first;  // whole sweeps of the kernel, unless these are the last
+    return end == merge_.models || many < kGroup ? end : first + many / kGroup * kGroup;
   }
 
   size_t scratch_bytes(size_t model) const {

@@ -4,17 +4,32 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <system_error>
+#include <thread>
 
 namespace negmerge {
 namespace {
+
+// How long a thread waits for others to close what they have opened.
+constexpr auto kPause = std::chrono::milliseconds(1);
+constexpr int kMostPauses = 5000;
+
+// Not blocking: opening a FIFO must not wait for a writer. Regular files ignore it.
+int open_when_possible(const char* path) {
+  for (int pauses = 0;; pauses++) {
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const bool too_many = descriptor < 0 && (errno == EMFILE || errno == ENFILE);
+    if (!too_many || pauses == kMostPauses) return descriptor;
+    std::this_thread::sleep_for(kPause);
+  }
+}
 
 // The file's own descriptor, or one that is closed at the end.
 class Descriptor {
  public:
   explicit Descriptor(const File& file)
-      : borrowed_(file.descriptor >= 0),
-        number_(borrowed_ ? file.descriptor : open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
+      : borrowed_(file.descriptor >= 0), number_(borrowed_ ? file.descriptor : open_when_possible(file.path.c_str())) {}
   ~Descriptor() {
     if (!borrowed_ && number_ >= 0) close(number_);
   }

@@ -9,12 +9,13 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from types import TracebackType
+from typing import overload
 
 from ..errors import CheckpointError, SourceChangedError
 from ..native import ReadError
@@ -172,23 +173,46 @@ class FileReader:
     def reading(self, files: Sequence[SourceFile]) -> Iterator[list[tuple[int, bytes]]]:
         """Let native code read ``files``: their descriptors and paths, for as long as the context lasts.
 
-        Half of the descriptors at most are lent; a file beyond gets -1, and is to be opened for each read.
+        Half of the descriptors at most are lent, fewer if the process has no more; a file beyond gets -1, and
+        is to be opened for each read.
         Turns a :data:`~negmerge_ext.native.ReadError` into what :meth:`read_into` raises.
         """
-        lent = min(len(files), self._max_open // 2)
-        with ExitStack() as held:
-            descriptors = [held.enter_context(self._descriptor(file)) for file in files[:lent]]
-            paths = map(os.fsencode, (file.path for file in files))
-            try:
-                yield list(zip([*descriptors, *repeat(-1, len(files) - lent)], paths, strict=True))
-            except ReadError as failure:
-                number, offset, code = failure.args
-                if code == 0:
-                    raise _ends(files[number], offset) from None
-                problem = OSError(code, os.strerror(code))
-                if code in _GONE:
-                    raise source_changed(files[number], "is gone") from problem
-                raise _cannot_read(files[number], offset, problem) from problem
+        handles = self._lend(files)
+        descriptors = [*(handle.descriptor for handle in handles), *repeat(-1, len(files) - len(handles))]
+        paths = [os.fsencode(file.path) for file in files]
+        try:
+            yield list(zip(descriptors, paths, strict=True))
+        except ReadError as failure:
+            number, offset, code = failure.args
+            if code == 0:
+                raise _ends(files[number], offset) from None
+            problem = OSError(code, os.strerror(code))
+            if code in _GONE:
+                raise source_changed(files[number], "is gone") from problem
+            raise _cannot_read(files[number], offset, problem) from problem
+        finally:
+            for handle in handles:
+                self._release(handle)
+
+    def _lend(self, files: Sequence[SourceFile]) -> list[_Handle]:
+        """Handles of the first of ``files``, as many as can be had without waiting."""
+        handles: list[_Handle] = []
+        try:
+            for file in files[: self._max_open // 2]:
+                handle = self._acquire(file, wait=False)
+                if handle is None:  # room for those that are opened for each read
+                    for _ in range((len(handles) + 1) // 2):
+                        self._release(handles.pop())
+                    with self._free:
+                        while self._drop_idle():
+                            pass
+                    break
+                handles.append(handle)
+        except BaseException:
+            for handle in handles:
+                self._release(handle)
+            raise
+        return handles
 
     @contextmanager
     def _descriptor(self, file: SourceFile) -> Iterator[int]:
@@ -196,11 +220,19 @@ class FileReader:
         try:
             yield handle.descriptor
         finally:
-            with self._free:
-                handle.users -= 1
-                self._free.notify()
+            self._release(handle)
 
-    def _acquire(self, file: SourceFile) -> _Handle:
+    def _release(self, handle: _Handle) -> None:
+        with self._free:
+            handle.users -= 1
+            self._free.notify()
+
+    @overload
+    def _acquire(self, file: SourceFile) -> _Handle: ...
+    @overload
+    def _acquire(self, file: SourceFile, *, wait: bool) -> _Handle | None: ...
+    def _acquire(self, file: SourceFile, *, wait: bool = True) -> _Handle | None:
+        """A handle of ``file``; without ``wait``, ``None`` if others must be released first."""
         while True:
             with self._free:
                 handle = self._handles.get(file)
@@ -209,6 +241,8 @@ class FileReader:
                     handle.users += 1
                     return handle
                 if self._open >= self._max_open and not self._drop_idle():
+                    if not wait:
+                        return None
                     self._free.wait()
                     continue
                 self._open += 1

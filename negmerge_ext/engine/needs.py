@@ -68,7 +68,8 @@ def find_needs(plan: Plan[object], wants: Wants, *, base_in_memory: bool = False
     if wants.memory is not None:
         wanted &= wants.memory != 0
     in_frame = wanted & (wants.output and wants.memory is None)
-    in_place = same_dtype & (wants.output and not wants.base)
+    # Memory of the user may be that of a model, and must not be written before it is merged.
+    in_place = same_dtype & in_frame & (not wants.base)
     return Needs(
         numel=np.array([tensor.numel for tensor in tensors], np.int64),
         wanted=wanted,

@@ -102,8 +102,8 @@ def merge_into_memory(plan: Plan[Rows], addresses: np.ndarray, settings: Setting
     """Execute ``plan`` and make every tensor, merged or copied, in memory.
 
     addresses: int64 ``[tensors]``, where each tensor goes, row-major in its output dtype; 0: it is left out.
-    One may be the address of the base's own tensor if their dtypes are equal, no other overlap is allowed.
-    Raises :class:`~negmerge_ext.errors.MemoryBudgetError` and
+    One may be the address of the base's or a model's own tensor if their dtypes are equal; no other overlap
+    is allowed. Raises :class:`~negmerge_ext.errors.MemoryBudgetError` and
     :class:`~negmerge_ext.errors.SourceChangedError`.
     """
     began = time.monotonic()

@@ -76,6 +76,7 @@ def test_threads_of_zero_mean_the_default() -> None:
         {"histogram": np.zeros((1, 70_001), np.int64), "models": 70_000},
         {"threads": -1},
         {"state": native.State([], [], [])},
+        {"state": native.State([1], [1], [1]), "models": 40},
     ],
     ids="-".join,
 )

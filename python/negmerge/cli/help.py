@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-_WIDEST = 100
+_NARROWEST, _WIDEST = 20, 100
 #: A longer name has its text below it.
 _LONGEST_NAME = 29
 #: A space that no line is broken at.
@@ -36,7 +36,7 @@ def group_page(group: Any, ctx: Any, panels: Mapping[str, Mapping[str, str]]) ->
 
 def _page(command: Any, ctx: Any, tables: Sequence[Mapping[str, Rows]]) -> str:
     """Each of ``tables`` has panels whose texts begin in one column."""
-    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    width = max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))
     usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
     about = [textwrap.fill(paragraph, width - 1) for paragraph in (command.help or "").split("\n\n")]
     parts = [f"{_heading('Usage:')} {usage}", *about]

@@ -20,6 +20,8 @@ def convert_values(command: Any, ctx: Any) -> None:
     """
     hints = get_type_hints(command.callback, include_extras=True)
     for param in command.get_params(ctx):
+        if getattr(param.process_value, "converts", False):  # since an earlier call in this process
+            continue
         declared = getattr(hints.get(param.name), "__metadata__", (None,))[0]
         param.process_value = _processing(param, getattr(declared, "parser", None))
 
@@ -28,19 +30,21 @@ def _processing(param: Any, parser: Callable[[str], Any] | None) -> Callable[[An
     process_as_typer_does = param.process_value
 
     def process(ctx: Any, value: Any) -> Any:
-        try:
-            if param.required and param.value_is_missing(value):
-                return process_as_typer_does(ctx, value)
-            if value is None:
-                value = () if param.multiple or param.nargs == -1 else None
-            elif parser is None:
-                return process_as_typer_does(ctx, value)
-            elif isinstance(value, str):
-                value = parser(value)
-            elif isinstance(value, (list, tuple)):
-                value = [parser(word) for word in value]
-        except ValueError as problem:
-            raise typer.BadParameter(str(problem), ctx=ctx, param=param) from None
+        if param.required and param.value_is_missing(value):
+            return process_as_typer_does(ctx, value)
+        if value is None:
+            value = () if param.multiple or param.nargs == -1 else None
+        elif parser is None:
+            return process_as_typer_does(ctx, value)
+        else:
+            try:
+                if isinstance(value, str):
+                    value = parser(value)
+                elif isinstance(value, (list, tuple)):
+                    value = [parser(word) for word in value]
+            except ValueError as problem:
+                raise typer.BadParameter(str(problem), ctx=ctx, param=param) from None
         return value if param.callback is None else param.callback(ctx, param, value)
 
+    process.converts = True  # type: ignore[attr-defined]
     return process

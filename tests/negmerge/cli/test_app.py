@@ -86,6 +86,14 @@ def test_help_fits_the_terminal(invoke, monkeypatch, columns):
     assert max(map(len, page.splitlines())) <= min(int(columns), 100)
 
 
+@pytest.mark.parametrize("columns", ["1", "10"])
+def test_help_is_there_in_the_narrowest_terminal(invoke, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    done = invoke("merge", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--max-memory" in done.stdout
+
+
 def test_help_of_each_patch_command_has_its_own_example(invoke):
     for command in ("make", "apply", "info"):
         lines = invoke("patch", command, "--help").stdout.split("Example:\n")[1].strip().splitlines()

@@ -29,6 +29,7 @@ from state_dicts import as_torch
 from strategies import dtype_mixes, shapes
 from values import KINDS, fill
 
+import negmerge_ext
 from negmerge_ext.checkpoint import open_checkpoint
 from negmerge_ext.engine import stream
 from negmerge_ext.errors import MemoryBudgetError
@@ -209,8 +210,9 @@ def test_torch_files_with_transposed_views(max_memory: int | None, tmp_path: Pat
     assert read_metadata(tmp_path / "out.safetensors")["format"] == "pt"
 
 
-def test_more_models_than_files_may_be_open(tmp_path: Path) -> None:
-    """And more than one call of the kernel takes in reads worth their while: groups, and reopened files."""
+@pytest.mark.parametrize("held", [0, 40])
+def test_more_models_than_files_may_be_open(held: int, tmp_path: Path) -> None:
+    """Also where the program holds most of what it may open itself."""
     pool = make_pool(300, shapes={"a": (30, 40), "b": (7,), "n": (3,)}, copied=["n"])
     pool.save(tmp_path)
     program = """
@@ -222,13 +224,14 @@ from negmerge_ext.options import Options
 from negmerge_ext.plan import make_plan
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 folder = Path(sys.argv[1])
+held = [open("/dev/null") for _ in range(int(sys.argv[2]))]
 models = [folder / f"finetuned-{k}.safetensors" for k in range(300)]
 source = open_checkpoint(folder / "base.safetensors")
 plan = make_plan(source, map(open_checkpoint, models), Options.parse())
 inputs = ["base", *map(str, models)]
-stream.merge_to_path(plan, source, folder / "out.safetensors", stream.Settings(), inputs=inputs)
+stream.merge_to_path(plan, source, folder / "out.safetensors", stream.Settings(threads=8), inputs=inputs)
 """
-    process = start_program(program, str(tmp_path))
+    process = start_program(program, str(tmp_path), str(held))
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert_same(read_file(tmp_path / "out.safetensors"), pool.expected())
@@ -268,6 +271,20 @@ class TestMemorySources:
         plan = make_plan(base, map(open_checkpoint, finetuned), Options.parse())
         stream.merge_into_memory(plan, base.rows(pool.names).address, stream.Settings())
         assert_same(pool.base, expected)
+
+    @pytest.mark.parametrize("model", [0, 1, 2])
+    @pytest.mark.parametrize("transposed", [False, True])
+    def test_a_model_in_memory_takes_the_result(self, model: int, transposed: bool, tmp_path: Path) -> None:
+        """It must not be written, not even with the base's elements, before it is merged."""
+        pool = make_pool(3, shapes={"w": (300, 500), "b": (50,)})
+        expected = pool.expected()
+        stored = {name: torch.from_numpy(array) for name, array in pool.base.items()}
+        if transposed:
+            stored["w"] = stored["w"].T.contiguous().T
+        torch.save(stored, tmp_path / "base.pt")
+        out = pool.finetuned[model]
+        assert negmerge_ext.merge(tmp_path / "base.pt", pool.finetuned, out=out, max_memory="24MiB") is out
+        assert_same(out, expected)
 
     def test_tensors_at_address_zero_are_left_out(self, tmp_path: Path) -> None:
         pool = make_pool(2)
