@@ -9,6 +9,10 @@ namespace negmerge {
 
 // Statistics are summed per block, blocks in order, so that no cut at a multiple of it changes a bit.
 constexpr size_t kBlock = 16384;
+// A block is worked off in tiles, whose norms are summed each for itself: many threads of a GPU can share a block.
+// On a CPU a tile's running sums must stay in the L1 cache beside a group's streams: tiles of 1024, 2048 and 4096
+// elements differ by less than the noise; the smallest leaves most of the cache to the streams.
+constexpr size_t kTile = 1024;
 // Elements that are handled together: a keep mask is 16 bits, norms are summed in 16 lanes.
 constexpr size_t kPack = 16;
 

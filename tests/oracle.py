@@ -25,8 +25,9 @@ E5M2 = np.dtype(ml_dtypes.float8_e5m2)
 #: Every dtype that can be merged.
 DTYPES = (F64, F32, F16, BF16, E4M3, E5M2)
 
-#: Elements of a block and lanes of a block in the definition of the norm.
+#: Elements of a block, those of a tile, and lanes of both in the definition of the norm.
 BLOCK = 16384
+TILE = 1024
 LANES = 16
 
 _BITS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
@@ -160,16 +161,19 @@ def statistics(base: np.ndarray, finetuned: Sequence[np.ndarray], *, method: str
 
 
 def norm_squared(squares: np.ndarray) -> float:
-    """Σ of fp64 ``squares`` in the defined order: blocks, in each 16 lanes, added as a tree."""
+    """Σ of fp64 ``squares`` in the defined order: blocks of tiles, in 16 lanes that are added as a tree."""
     total = np.float64(0.0)
     with np.errstate(all="ignore"):
         for start in range(0, squares.size, BLOCK):
-            block = squares[start : start + BLOCK]
-            rows = np.zeros((-(-block.size // LANES), LANES))
-            rows.reshape(-1)[: block.size] = block
+            elements = squares[start : start + BLOCK]
+            block = np.zeros(-(-elements.size // TILE) * TILE)
+            block[: elements.size] = elements
             lanes = np.zeros(LANES)
-            for row in rows:
-                lanes = lanes + row
+            for tile in block.reshape(-1, TILE // LANES, LANES):
+                sums = np.zeros(LANES)
+                for row in tile:
+                    sums = sums + row
+                lanes = lanes + sums
             while lanes.size > 1:
                 half = lanes.size // 2
                 lanes = lanes[:half] + lanes[half:]

@@ -145,6 +145,12 @@ NEGMERGE_HD Pack<F32> narrow(const Pack<F64>& a) {
   return small;
 }
 
+// Add squares of what was fp32: they are exact in fp64, so that it is all one whether an instruction set adds them in
+// an operation of their own.
+NEGMERGE_HD void add_squares(const Pack<F64>& wide, Pack<F64>& sum) {
+  for (int i = 0; i < Pack<F64>::kRegisters; i++) sum.v[i] = F64::add_exact_square(wide.v[i], sum.v[i]);
+}
+
 template <Dtype kDtype>
 NEGMERGE_HD Pack<F32> load_f32(const unsigned char* from) {
   Pack<F32> p;
@@ -186,7 +192,8 @@ NEGMERGE_HD void store_as(Dtype dtype, const Pack<F32>& p, unsigned char* to) {
       for (int i = 0; i < Pack<F32>::kRegisters; i++) p.v[i].store_f16(to + 2 * i * F32::kLanes);
       break;
     case Dtype::bf16:
-      for (int i = 0; i < Pack<F32>::kRegisters; i++) p.v[i].template store_bf16<kNan>(to + 2 * i * F32::kLanes);
+      for (int i = 0; i < Pack<F32>::kRegisters; i += F32::kRegistersOfBf16)
+        F32::store_bf16<kNan>(p.v + i, to + 2 * i * F32::kLanes);
       break;
     case Dtype::e4m3:
       p.store(values);

@@ -64,8 +64,18 @@ struct F32 {
                                                    -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15);
     return _mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bits), to_upper_half));
   }
+  // Two registers make one.
+  static constexpr int kRegistersOfBf16 = 2;
   template <bool kNan>
-  NEGMERGE_HD void store_bf16(unsigned char* to) const {
+  static NEGMERGE_HD void store_bf16(const F32* from, unsigned char* to) {
+    const __m256i packed = _mm256_packus_epi32(from[0].encode_bf16<kNan>(), from[1].encode_bf16<kNan>());
+    // Packing works within 128-bit halves.
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
+  }
+
+ private:
+  template <bool kNan>
+  NEGMERGE_HD __m256i encode_bf16() const {
     const __m256i bits = _mm256_castps_si256(r);
     const __m256i even = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     __m256i encoded = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
@@ -73,11 +83,7 @@ struct F32 {
       const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
       encoded = _mm256_blendv_epi8(encoded, quiet, _mm256_castps_si256(not_equal(r, r)));
     }
-    // Shuffles work within 128-bit halves; the permutation puts the two halves side by side.
-    const __m256i upper_halves = _mm256_setr_epi8(2, 3, 6, 7, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1,  //
-                                                  2, 3, 6, 7, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1);
-    const __m256i packed = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(encoded, upper_halves), 0x08);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(packed));
+    return _mm256_srli_epi32(encoded, 16);
   }
 };
 
@@ -98,6 +104,7 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm256_mul_pd(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm256_div_pd(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a.r); }
+  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return sum + a * a; }
   static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return _mm256_min_pd(a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm256_max_pd(a.r, b.r); }
 

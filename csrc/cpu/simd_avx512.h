@@ -56,12 +56,14 @@ struct F32 {
     return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, to_upper_half, bits));
   }
   // Not VCVTNEPS2BF16, which flushes denormals.
+  static constexpr int kRegistersOfBf16 = 1;
   template <bool kNan>
-  NEGMERGE_HD void store_bf16(unsigned char* to) const {
-    const __m512i bits = _mm512_castps_si512(r);
+  static NEGMERGE_HD void store_bf16(const F32* from, unsigned char* to) {
+    const __m512i bits = _mm512_castps_si512(from->r);
     const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i encoded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
-    if constexpr (kNan) encoded = _mm512_mask_or_epi32(encoded, not_equal(r, r), bits, _mm512_set1_epi32(0x400000));
+    if constexpr (kNan)
+      encoded = _mm512_mask_or_epi32(encoded, not_equal(*from, *from), bits, _mm512_set1_epi32(0x400000));
     const __m512i lanes = lane_numbers();
     const __m512i upper_halves = _mm512_castsi256_si512(
         _mm512_cvtepi32_epi16(_mm512_add_epi32(_mm512_add_epi32(lanes, lanes), _mm512_set1_epi32(1))));
@@ -92,6 +94,7 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm512_mul_pd(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm512_div_pd(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return _mm512_abs_pd(a.r); }
+  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return _mm512_fmadd_pd(a.r, a.r, sum.r); }
   static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return _mm512_min_pd(a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm512_max_pd(a.r, b.r); }
 

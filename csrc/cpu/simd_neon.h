@@ -57,12 +57,13 @@ struct F32 {
   static NEGMERGE_HD F32 load_bf16(const unsigned char* from) {
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(from)), 16));
   }
+  static constexpr int kRegistersOfBf16 = 1;
   template <bool kNan>
-  NEGMERGE_HD void store_bf16(unsigned char* to) const {
-    const uint32x4_t bits = vreinterpretq_u32_f32(r), high = vshrq_n_u32(bits, 16);
+  static NEGMERGE_HD void store_bf16(const F32* from, unsigned char* to) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(from->r), high = vshrq_n_u32(bits, 16);
     const uint32x4_t even = vandq_u32(high, vdupq_n_u32(1));
     uint32x4_t encoded = vshrq_n_u32(vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff))), 16);
-    if constexpr (kNan) encoded = vbslq_u32(not_equal(r, r), vorrq_u32(high, vdupq_n_u32(0x40)), encoded);
+    if constexpr (kNan) encoded = vbslq_u32(not_equal(*from, *from), vorrq_u32(high, vdupq_n_u32(0x40)), encoded);
     vst1_u8(to, vreinterpret_u8_u16(vmovn_u32(encoded)));
   }
 };
@@ -84,6 +85,7 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return vmulq_f64(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return vdivq_f64(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return vabsq_f64(a.r); }
+  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return vfmaq_f64(sum.r, a.r, a.r); }
   static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return vbslq_f64(vcltq_f64(a.r, b.r), a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return vbslq_f64(vcgtq_f64(a.r, b.r), a.r, b.r); }
 

@@ -114,9 +114,10 @@ struct F32 : Plain<F32, float, int32_t, 8> {
   static NEGMERGE_HD F32 load_f16(const unsigned char* from) { return load_16<Half>(from); }
   static NEGMERGE_HD F32 load_bf16(const unsigned char* from) { return load_16<Bfloat16>(from); }
   NEGMERGE_HD void store_f16(unsigned char* to) const { store_16<Half>(to); }
+  static constexpr int kRegistersOfBf16 = 1;
   template <bool kNan>
-  NEGMERGE_HD void store_bf16(unsigned char* to) const {
-    store_16<Bfloat16>(to);
+  static NEGMERGE_HD void store_bf16(const F32* from, unsigned char* to) {
+    from->store_16<Bfloat16>(to);
   }
 
  private:
@@ -139,6 +140,7 @@ struct F32 : Plain<F32, float, int32_t, 8> {
 struct F64 : Plain<F64, double, int64_t, 4> {
   using Plain::Plain;
 
+  static NEGMERGE_HD F64 add_exact_square(const F64& a, const F64& sum) { return sum + a * a; }
   static NEGMERGE_HD void widen(const F32& a, F64& low, F64& high) {
     for (int i = 0; i < kLanes; i++) low.v[i] = a.v[i], high.v[i] = a.v[i + kLanes];
   }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #if defined(__x86_64__)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 #include "../dtype.h"
@@ -17,15 +17,29 @@ namespace {
 constexpr bool kCanStream = true;
 constexpr size_t kLine = 64;
 
+// One line, with as few instructions as there are registers for.
+NEGMERGE_HD void stream_line(const unsigned char* from, unsigned char* to) {
+#if defined(__AVX512F__)
+  using Register = __m512i;
+  _mm512_stream_si512(reinterpret_cast<Register*>(to), _mm512_loadu_si512(from));
+#elif defined(__AVX2__)
+  using Register = __m256i;
+  for (size_t i = 0; i < kLine; i += sizeof(Register))
+    _mm256_stream_si256(reinterpret_cast<Register*>(to + i),
+                        _mm256_loadu_si256(reinterpret_cast<const Register*>(from + i)));
+#else
+  using Register = __m128i;
+  for (size_t i = 0; i < kLine; i += sizeof(Register))
+    _mm_stream_si128(reinterpret_cast<Register*>(to + i), _mm_loadu_si128(reinterpret_cast<const Register*>(from + i)));
+#endif
+}
+
 // Whole lines of the destination go past the caches; its first and last bytes, which share lines with others, do not.
 NEGMERGE_HD void stream(const unsigned char* from, size_t bytes, unsigned char* to) {
   size_t i = -reinterpret_cast<uintptr_t>(to) % kLine;
   if (i > bytes) i = bytes;
   memcpy(to, from, i);
-  for (; i + kLine <= bytes; i += kLine)
-    for (size_t part = i; part < i + kLine; part += sizeof(__m128i))
-      _mm_stream_si128(reinterpret_cast<__m128i*>(to + part),
-                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + part)));
+  for (; i + kLine <= bytes; i += kLine) stream_line(from + i, to + i);
   memcpy(to + i, from + i, bytes - i);
 }
 

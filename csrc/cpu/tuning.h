@@ -6,10 +6,6 @@
 
 namespace negmerge {
 
-// Elements of a tile: its running sums must stay in the L1 cache beside a group's streams. Tiles of 1024, 2048 and 4096
-// elements differ by less than the noise; the smallest leaves most of the cache to the streams.
-constexpr size_t kTile = 1024;
-
 // Models visited per sweep over a tile. N = 8: 1.01 in groups of 4, 1.04 of 6, 1.21 of 8; N = 30: 0.91, 0.98, 0.94.
 constexpr size_t kGroup = 8;
 
