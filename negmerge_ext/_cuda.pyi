@@ -1,5 +1,35 @@
 from typing import Any
 
+from .native import Column
+
 runtime_version: int
 
+class CudaError(RuntimeError):
+    """What CUDA refused or failed to do; ``args`` are its message and its code."""
+
 def devices() -> list[dict[str, Any]]: ...
+def workspace_bytes(numel: Column, models: int, statistics: bool) -> int: ...
+def merge(
+    device: int,
+    stream: int,
+    method: int,
+    mode: int,
+    scale: float,
+    models: int,
+    numel: Column,
+    compute: Column,
+    base: Column,
+    base_dtype: Column,
+    finetuned: Column,
+    finetuned_dtype: Column,
+    out: Column,
+    out_dtype: Column,
+    keep: Column,
+    state: tuple[()] | tuple[Column, Column, Column, Column],
+    begin: bool,
+    end: bool,
+    workspace: int,
+    workspace_size: int,
+    stats: int,
+    histogram: int,
+) -> None: ...
