@@ -7,6 +7,7 @@
 #include "../bindings/columns.h"
 #include "devices.h"
 #include "enqueue.h"
+#include "file_bindings.h"
 
 namespace negmerge::cuda {
 namespace {
@@ -86,6 +87,7 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   m.def("devices", &device_list, "The devices present; RuntimeError with CUDA's reason where there are none.");
   m.def("workspace_bytes", &workspace_of_merge);
   m.def("merge", &merge);
+  bind_file_merger(m);
 }
 
 }  // namespace negmerge::cuda

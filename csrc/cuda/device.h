@@ -3,15 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "../cpu/run.h"
+#include "launches.h"
 
 namespace negmerge::cuda {
 
-using Stream = void*;
 using Event = void*;
 
 // A merge of tensors whose addresses are the device's, enqueued in one call. Statistics (a row for each tensor) and
@@ -25,7 +23,7 @@ struct DeviceMerge {
   size_t workspace_bytes;
 };
 
-// Every function but the last two gives 0, or the number of an error. Copies and merges are enqueued on a stream, in
+// Every function but the last gives 0, or the number of an error. Copies and merges are enqueued on a stream, in
 // order, and not waited for.
 struct DeviceApi {
   // Makes a device the calling thread's; tells which was before.
@@ -47,23 +45,14 @@ struct DeviceApi {
   int (*record)(Event event, Stream stream);
   int (*wait)(Event event);
   int (*synchronise)(Stream stream);
-  // Bytes of workspace that a merge of so many tensors, with so many inputs altogether, needs at most.
-  size_t (*workspace_bytes)(size_t tensors, size_t inputs);
   std::string (*describe)(int error);
 };
 
 // The device that this module is made for.
 const DeviceApi& device_api();
 
-// What a device could not do.
-struct DeviceError : std::runtime_error {
-  DeviceError(const std::string& doing, const std::string& reason, int code)
-      : std::runtime_error(doing + ": " + reason), code(code) {}
-  int code;
-};
-
 inline void check(const DeviceApi& api, int code, const char* doing) {
-  if (code != 0) throw DeviceError(doing, api.describe(code), code);
+  if (code != 0) throw CudaError(std::string(doing) + ": " + api.describe(code), code);
 }
 
 }  // namespace negmerge::cuda

@@ -8,14 +8,14 @@
 namespace negmerge::cuda {
 
 // The calling thread works on a device, for as long as this lasts.
-class OnDevice {
+class Visit {
  public:
-  OnDevice(const DeviceApi& api, int device) : api_(api) {
+  Visit(const DeviceApi& api, int device) : api_(api) {
     check(api, api.enter(device, &before_), "selecting the device");
   }
-  ~OnDevice() { api_.leave(before_); }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
+  ~Visit() { api_.leave(before_); }
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
 
  private:
   const DeviceApi& api_;

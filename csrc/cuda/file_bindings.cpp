@@ -3,11 +3,9 @@
 #include <pybind11/stl.h>
 
 #include <memory>
-#include <string>
-#include <utility>
 #include <vector>
 
-#include "../bindings/merge_columns.h"
+#include "../bindings/file_columns.h"
 #include "file_merger.h"
 
 namespace negmerge::cuda {
@@ -24,22 +22,18 @@ class Merger {
   void merge(int method, int mode, double scale, size_t models, const AddressArray& numel, const CodeArray& compute,
              const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
              const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype, py::array stats,
-             const AddressArray& keep, const py::object& histogram,
-             const std::vector<std::pair<int, std::string>>& paths, const NumberArray& base_file,
+             const AddressArray& keep, const py::object& histogram, const Paths& paths, const NumberArray& base_file,
              const NumberArray& finetuned_file) {
-    const std::vector<AddressArray> no_state;
-    const Columns columns = {numel, compute,   base, base_dtype, finetuned, finetuned_dtype,
-                             out,   out_dtype, keep, no_state,   base_file, finetuned_file};
     require(merger_ != nullptr, "the merger is closed");
-    Merge job = merge_of(method, mode, scale, models);
-    job.models_given = columns.models();
-    job.histogram = !histogram.is_none();
-    check_lengths(columns, job, paths.size());
-    const std::vector<FileTensor> sources = tensors_of(columns, job, !paths.empty());
+    const std::vector<AddressArray> no_state;
+    const Columns columns = {numel,           compute, base,      base_dtype, finetuned,
+                             finetuned_dtype, out,     out_dtype, keep,       no_state};
+    const Merge job = merge_of(method, mode, scale, models, columns, true, true, !histogram.is_none());
+    check_lengths(columns, job);
+    const std::vector<FileTensor> sources = file_tensors_of(columns, job, {base_file, finetuned_file}, paths.size());
     TensorStats* const rows = stats_of(stats, sources.size());
     int64_t* const bins = bins_of(histogram, sources.size(), models);
-    std::vector<File> files;
-    for (const auto& [descriptor, path] : paths) files.push_back({descriptor, path});
+    const std::vector<File> files = files_of(paths);
     without_gil([&](const Poll& poll) { return merger_->run(job, sources, files, rows, bins, poll); });
   }
 
@@ -52,18 +46,10 @@ class Merger {
 }  // namespace
 
 void bind_file_merger(py::module_& module) {
-  static const py::handle read_error = PyErr_NewException("negmerge_ext._cuda.ReadError", nullptr, nullptr);
-  module.attr("ReadError") = read_error;
-  py::register_local_exception_translator([](std::exception_ptr raised) {
-    try {
-      std::rethrow_exception(raised);
-    } catch (const ReadError& problem) {
-      PyErr_SetObject(read_error.ptr(), py::make_tuple(problem.file, problem.offset, problem.code).ptr());
-    }
-  });
+  bind_read_error(module, "negmerge_ext._cuda");
   module.def("least_slot", &least_slot);
   module.def("worker_memory",
-             [](size_t slot) { return py::make_tuple(Worker::pinned_bytes(slot), Worker::device_bytes(device_api(), slot)); });
+             [](size_t slot) { return py::make_tuple(Worker::pinned_bytes(slot), Worker::device_bytes(slot)); });
   py::class_<Merger>(module, "FileMerger")
       .def(py::init<int, size_t, size_t>(), py::call_guard<py::gil_scoped_release>())
       .def("merge", &Merger::merge)

@@ -6,7 +6,7 @@ namespace negmerge::cuda {
 
 FileMerger::FileMerger(const DeviceApi& api, int device, size_t workers, size_t slot)
     : api_(api), device_(device), slot_(slot) {
-  const OnDevice there(api, device);
+  const Visit there(api, device);
   idle_.reserve(workers);
   while (workers_.size() < workers) workers_.push_back(std::make_unique<Worker>(api, slot));
   rest();
@@ -27,13 +27,13 @@ bool FileMerger::run(const Merge& merge, const std::vector<FileTensor>& tensors,
     ~Rest() { merger.rest(); }
   } const at_the_end{*this};
   const auto start = [&](size_t load) {
-    const OnDevice there(api_, device_);
+    const Visit there(api_, device_);
     Worker* const worker = take_worker();
     worker->start(job, loads[load]);
     give_back(worker);
   };
   const auto finish = [&](size_t worker) {
-    const OnDevice there(api_, device_);
+    const Visit there(api_, device_);
     workers_[worker]->finish();
   };
   const int threads = static_cast<int>(workers_.size());

@@ -12,11 +12,11 @@ namespace negmerge::cuda {
 
 class FileMerger {
  public:
-  // Takes all memory that merges need. Throws DeviceError.
+  // Takes all memory that merges need. Throws CudaError.
   FileMerger(const DeviceApi& api, int device, size_t workers, size_t slot);
 
   // As run_merge_files, with the same bits. Output is in the caller's memory. One call at a time. Throws ReadError and
-  // DeviceError.
+  // CudaError.
   bool run(const Merge& merge, const std::vector<FileTensor>& tensors, const std::vector<File>& files,
            TensorStats* stats, int64_t* histogram, const Poll& poll);
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../files/merge_files.h"
+#include "table.h"
 
 namespace negmerge::cuda {
 
@@ -16,7 +17,6 @@ constexpr size_t kMostRows = 1024;
 constexpr size_t kGroupedBlocks = 8;
 
 constexpr size_t slot_aligned(size_t bytes) { return (bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment; }
-constexpr size_t blocks_of(size_t elements) { return (elements + kBlock - 1) / kBlock; }
 constexpr size_t keep_bytes(size_t elements) { return (elements + kPack - 1) / kPack * sizeof(uint16_t); }
 
 // Elements [begin, end) of a tensor; begin is a multiple of kBlock.

@@ -14,9 +14,9 @@ constexpr size_t kNegative = kPositive + keep_bytes(kGroupedElements);
 constexpr size_t kCounts = kNegative + keep_bytes(kGroupedElements);
 constexpr size_t kStateBytes = kCounts + 2 * kGroupedElements * sizeof(uint16_t);
 
-// Inputs of all rows of a load: each takes a line of the slot at least.
-size_t workspace_bytes(const DeviceApi& api, size_t slot) {
-  return api.workspace_bytes(kMostRows, slot / kSlotAlignment);
+// Of a load: every input of a row takes a line of the slot at least.
+size_t workspace_bytes(size_t slot) {
+  return largest_table(kMostRows, 0) + largest_table(1, slot / kSlotAlignment) + kMostRows * sizeof(BlockNorm);
 }
 
 size_t offset_of(const void* address) { return reinterpret_cast<size_t>(address); }
@@ -27,15 +27,15 @@ Worker::Worker(const DeviceApi& api, size_t slot)
     : api_(api),
       slot_size_(slot),
       pinned_(pinned_memory(api, pinned_bytes(slot))),
-      device_(device_memory(api, device_bytes(api, slot))),
+      device_(device_memory(api, device_bytes(slot))),
       stream_(new_stream(api)),
       slots_{{static_cast<char*>(pinned_.get()), static_cast<char*>(device_.get()), new_event(api)},
              {static_cast<char*>(pinned_.get()) + slot, static_cast<char*>(device_.get()) + slot, new_event(api)}},
       state_(static_cast<char*>(device_.get()) + 2 * slot),
       workspace_(state_ + slot_aligned(kStateBytes)) {}
 
-size_t Worker::device_bytes(const DeviceApi& api, size_t slot) {
-  return 2 * slot + slot_aligned(kStateBytes) + workspace_bytes(api, slot);
+size_t Worker::device_bytes(size_t slot) {
+  return 2 * slot + slot_aligned(kStateBytes) + slot_aligned(workspace_bytes(slot));
 }
 
 void Worker::start(const FileMerge& job, const Load& load) {
@@ -62,9 +62,8 @@ void Worker::start_group(const FileMerge& job, const Load& load, size_t first, s
   group.begin = first == 0;
   group.end = end == job.merge.models;
   Slot& slot = next_slot();
-  if (group.end) place_outputs(slot, job, load);
-  const size_t down = slot.used;  // bytes that come down again, statistics last
-  const size_t up = slot.stats;
+  place_outputs(slot, job, load);
+  const size_t down = slot.used, up = slot.stats;  // zeroed statistics go both ways
 
   size_t rows = 0;
   for (const Piece& piece : load.pieces) rows += blocks_of(piece.elements());
@@ -81,8 +80,8 @@ void Worker::start_group(const FileMerge& job, const Load& load, size_t first, s
       const size_t offset = slot.used;
       base = place_input(slot, job, source.base_file, whole.base, whole.base_dtype, piece);
       if (load.in_groups) {
-        check(api_, api_.copy_up(state_, slot.host + offset, piece.elements() * item_size(whole.base_dtype),
-                                 stream_.get()),
+        check(api_,
+              api_.copy_up(state_, slot.host + offset, piece.elements() * item_size(whole.base_dtype), stream_.get()),
               "copying to the device");
         base = state_;
       }
@@ -95,17 +94,16 @@ void Worker::start_group(const FileMerge& job, const Load& load, size_t first, s
       for (size_t row = 0; row < rows_.size(); row++) place_state(rows_[row], row * kBlock);
   }
 
+  if (!group.end) slot.made.clear();
   slot.busy = true;
   check(api_, api_.copy_up(slot.device + up, slot.host + up, slot.used - up, stream_.get()), "copying to the device");
-  const bool counting = group.end && group.histogram;
   check(api_,
-        api_.merge({group, rows_, group.end ? reinterpret_cast<TensorStats*>(slot.device + slot.stats) : nullptr,
-                    counting ? reinterpret_cast<int64_t*>(slot.device + slot.histogram) : nullptr, workspace_,
-                    workspace_bytes(api_, slot_size_)},
+        api_.merge({group, rows_, reinterpret_cast<TensorStats*>(slot.device + slot.stats),
+                    group.histogram ? reinterpret_cast<int64_t*>(slot.device + slot.histogram) : nullptr, workspace_,
+                    workspace_bytes(slot_size_)},
                    stream_.get()),
         "merging");
-  if (group.end)
-    check(api_, api_.copy_down(slot.host, slot.device, down, stream_.get()), "copying from the device");
+  if (group.end) check(api_, api_.copy_down(slot.host, slot.device, down, stream_.get()), "copying from the device");
   check(api_, api_.record(slot.done.get(), stream_.get()), "recording an event");
 }
 
@@ -210,8 +208,8 @@ void Worker::deliver(const Slot& slot) const {
       memcpy(whole.keep + piece.begin / kPack, slot.host + made.keep, keep_bytes(piece.elements()));
     for (size_t block = 0; block < blocks; block++) {
       const TensorStats& row = rows[made.first_row + block];
-      *slot.job->blocks.stats(piece.tensor, piece.begin / kBlock + block) = {row.kept, row.non_finite,
-                                                                             row.sum_squares, row.max_abs};
+      *slot.job->blocks.stats(piece.tensor, piece.begin / kBlock + block) = {row.kept, row.non_finite, row.sum_squares,
+                                                                             row.max_abs};
     }
     if (slot.job->histogram == nullptr) continue;
     const size_t bins = slot.job->merge.models + 1;

@@ -28,10 +28,10 @@ class Worker {
 
   // Memory of every worker.
   static size_t pinned_bytes(size_t slot) { return 2 * slot; }
-  static size_t device_bytes(const DeviceApi& api, size_t slot);
+  static size_t device_bytes(size_t slot);
 
   // Reads a load and sets the device to work on it; takes what it has made of earlier ones. The thread must be on the
-  // device. Throws ReadError and DeviceError.
+  // device. Throws ReadError and CudaError.
   void start(const FileMerge& job, const Load& load);
   // Waits for the device, and takes what it has made.
   void finish();

@@ -5,16 +5,7 @@
 // earliest; so waiting too little, or filling memory too late, gives wrong results. Any call can be made to fail.
 #pragma once
 
-#include "cuda/device.h"
-
-namespace negmerge::cuda {
-
-// Does a merge in host code; the addresses are the host's.
-void fake_launch(const DeviceMerge& merge);
-// Bytes of workspace that it needs.
-size_t fake_workspace_bytes(size_t tensors, size_t inputs);
-
-}  // namespace negmerge::cuda
+#include <cstddef>
 
 extern "C" {
 // When enqueued work is done: 0, when it is waited for; 1, at once.

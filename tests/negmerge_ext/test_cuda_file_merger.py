@@ -1,4 +1,4 @@
-"""Merging from files on a device, told by one that is none: the bits and counts of the CPU, and clean failures."""
+"""Merging from files on a device, by a fake one: the CPU's bits and counts, clean failures."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import oracle
 import pytest
-from fake_cuda import FakeCuda
+from fake_device import FakeDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_calls import code
 from strategies import Case, batches
+from values import agreeing
 
-import oracle
 from negmerge_ext import native
 from negmerge_ext.methods import get as get_method
 from negmerge_ext.options import MODES
 from negmerge_ext.stats import NATIVE_STATS
-from values import agreeing
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -98,17 +100,27 @@ def agreeing_cases(models: int, sizes: tuple[int, ...], dtypes: tuple[np.dtype, 
 
 
 @pytest.fixture
-def merger(fake_cuda: FakeCuda) -> Any:
+def cuda(emulated_cuda: ModuleType) -> ModuleType:
+    return emulated_cuda
+
+
+@pytest.fixture
+def fake(emulated_cuda: ModuleType) -> FakeDevice:
+    return FakeDevice(emulated_cuda)
+
+
+@pytest.fixture
+def merger(cuda: ModuleType, fake: FakeDevice) -> Any:
     """Makes file mergers that are closed at the end, and leave nothing."""
     with ExitStack() as stack:
 
         def make(workers: int, slot: int) -> Any:
-            made = fake_cuda.module.FileMerger(0, workers, slot)
+            made = cuda.FileMerger(0, workers, slot)
             stack.callback(made.close)
             return made
 
         yield make
-    assert fake_cuda.left == 0
+    assert fake.left == 0
 
 
 class TestResults:
@@ -117,7 +129,15 @@ class TestResults:
     @pytest.mark.parametrize("kinds", [(oracle.F32,), (oracle.BF16, oracle.F64, oracle.E4M3)])
     @pytest.mark.parametrize("models", [1, 2, 8, 37, 100])
     def test_those_of_the_cpu(
-        self, models: int, kinds: tuple, slot: int | None, eager: bool, fake_cuda: FakeCuda, merger: Any, tmp_path: Path
+        self,
+        models: int,
+        kinds: tuple,
+        slot: int | None,
+        eager: bool,
+        cuda: ModuleType,
+        fake: FakeDevice,
+        merger: Any,
+        tmp_path: Path,
     ) -> None:
         """More models than fit a slot, too, tensors of many loads and many tensors in one."""
         sizes = (0, 7, 3 * native.BLOCK + 5, *range(100, 130), 9 * native.BLOCK)
@@ -125,8 +145,8 @@ class TestResults:
         expected = batch.on_cpu()
         assert expected["stats"]["kept"][-1] > 0
         some = np.random.default_rng(0).random((len(sizes), models + 1)) < 0.5
-        device = merger(2, slot or fake_cuda.module.least_slot(models, True))
-        with fake_cuda.at_once(eager):
+        device = merger(2, slot or cuda.least_slot(models, True))
+        with fake.at_once(eager):
             for in_memory in (some & False, some, some | True):
                 arguments, results = batch.arguments(in_memory)
                 device.merge(*arguments.values())
@@ -140,19 +160,18 @@ class TestResults:
         slot: int,
         workers: int,
         eager: bool,
-        fake_cuda: FakeCuda,
+        cuda: ModuleType,
+        fake: FakeDevice,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> None:
         batch = Batch.save(cases, tmp_path_factory.mktemp("any") / "inputs")
-        device = fake_cuda.module.FileMerger(
-            0, workers, fake_cuda.module.least_slot(batch.models, True) + slot
-        )
+        device = cuda.FileMerger(0, workers, cuda.least_slot(batch.models, True) + slot)
         arguments, results = batch.arguments(np.zeros((len(cases), batch.models + 1), bool))
-        with fake_cuda.at_once(eager):
+        with fake.at_once(eager):
             device.merge(*arguments.values())
         device.close()
         assert same(results, batch.on_cpu())
-        assert fake_cuda.left == 0
+        assert fake.left == 0
 
 
 class TestFailures:
@@ -160,7 +179,7 @@ class TestFailures:
     TAKING = ("enter", "allocate_pinned", "allocate", "create_stream", "create_event")
     WORKING = ("enter", "copy_up", "copy_down", "merge", "record", "wait", "running")
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def batch(self, tmp_path_factory: pytest.TempPathFactory) -> Batch:
         """Many loads of the smallest slots; one model more than fits one of them."""
         cases = agreeing_cases(4, (5 * native.BLOCK, 100, 3 * native.BLOCK + 1), (oracle.F64,))
@@ -173,61 +192,77 @@ class TestFailures:
 
     @pytest.mark.parametrize("call", [1, 2, 3])
     @pytest.mark.parametrize("function", TAKING)
-    def test_while_memory_is_taken(self, function: str, call: int, fake_cuda: FakeCuda) -> None:
-        slot = fake_cuda.module.least_slot(4, True)
-        with fake_cuda.failing(function, call):
+    def test_while_memory_is_taken(
+        self, function: str, call: int, cuda: ModuleType, fake: FakeDevice
+    ) -> None:
+        slot = cuda.least_slot(4, True)
+        with fake.failing(function, call):
             if function == "enter" and call > 1:
-                fake_cuda.module.FileMerger(0, 3, slot).close()
+                cuda.FileMerger(0, 3, slot).close()
             else:
-                with pytest.raises(fake_cuda.module.CudaError) as caught:
-                    fake_cuda.module.FileMerger(0, 3, slot)
+                with pytest.raises(cuda.CudaError) as caught:
+                    cuda.FileMerger(0, 3, slot)
                 message, number = caught.value.args
                 assert "out of memory" in message or number != 2
                 assert "memory" in message or not function.startswith("allocate")
-        assert fake_cuda.left == 0
+        assert fake.left == 0
 
     @pytest.mark.parametrize("eager", [False, True])
     @pytest.mark.parametrize("function", WORKING)
     def test_while_loads_are_merged(
-        self, function: str, eager: bool, batch: Batch, fake_cuda: FakeCuda, merger: Any
+        self,
+        function: str,
+        eager: bool,
+        batch: Batch,
+        cuda: ModuleType,
+        fake: FakeDevice,
+        merger: Any,
     ) -> None:
         """Whichever call it is; and the same memory serves again if the device can go on."""
-        device = merger(2, fake_cuda.module.least_slot(4, True))
+        device = merger(2, cuda.least_slot(4, True))
         arguments, _ = batch.arguments(np.zeros((len(batch.cases), batch.models + 1), bool))
-        with fake_cuda.failing(function, 0):
+        with fake.failing(function, 0):
             device.merge(*arguments.values())
-            calls = fake_cuda.calls(function)
+            calls = fake.calls(function)
         assert calls > 3
         for call in sorted({1, 2, 3, calls // 2, calls - 1, calls}):
-            with fake_cuda.at_once(eager), fake_cuda.failing(function, call):
-                with pytest.raises(fake_cuda.module.CudaError) as caught:
-                    device.merge(*arguments.values())
+            failing = (fake.at_once(eager), fake.failing(function, call))
+            with failing[0], failing[1], pytest.raises(cuda.CudaError) as caught:
+                device.merge(*arguments.values())
             message, number = caught.value.args
             assert number == (101 if function == "enter" else 719), message
             self.check_that_all_is_well(batch, device)
 
-    def test_a_device_that_is_not_there(self, fake_cuda: FakeCuda) -> None:
-        with pytest.raises(fake_cuda.module.CudaError, match="selecting the device: invalid device ordinal"):
-            fake_cuda.module.FileMerger(1, 1, 1 << 20)
-        assert fake_cuda.left == 0
+    def test_a_device_that_is_not_there(self, cuda: ModuleType, fake: FakeDevice) -> None:
+        with pytest.raises(cuda.CudaError, match="selecting the device: invalid device ordinal"):
+            cuda.FileMerger(1, 1, 1 << 20)
+        assert fake.left == 0
 
     @pytest.mark.parametrize("size", [0, 1000, 700_000])
     def test_a_file_that_ends_too_early(
-        self, size: int, batch: Batch, fake_cuda: FakeCuda, merger: Any, tmp_path: Path
+        self,
+        size: int,
+        batch: Batch,
+        cuda: ModuleType,
+        fake: FakeDevice,
+        merger: Any,
+        tmp_path: Path,
     ) -> None:
-        device = merger(2, fake_cuda.module.least_slot(4, True))
+        device = merger(2, cuda.least_slot(4, True))
         short = tmp_path / "short"
         short.write_bytes(batch.path.read_bytes()[:size])
         arguments, _ = Batch(batch.cases, short).arguments(np.zeros((len(batch.cases), 5), bool))
-        with pytest.raises(fake_cuda.module.ReadError) as caught:
+        with pytest.raises(cuda.ReadError) as caught:
             device.merge(*arguments.values())
         number, offset, error = caught.value.args
         assert (number, error) == (0, 0)
         assert offset >= size
         self.check_that_all_is_well(batch, device)
 
-    def test_arguments_that_cannot_be(self, batch: Batch, fake_cuda: FakeCuda, merger: Any) -> None:
-        least = fake_cuda.module.least_slot(4, True)
+    def test_arguments_that_cannot_be(
+        self, batch: Batch, cuda: ModuleType, fake: FakeDevice, merger: Any
+    ) -> None:
+        least = cuda.least_slot(4, True)
         device = merger(1, least - 128)
         arguments, _ = batch.arguments(np.zeros((len(batch.cases), 5), bool))
         with pytest.raises(ValueError, match="too small"):
@@ -241,14 +276,18 @@ class TestFailures:
             device.merge(*arguments.values())
 
 
-def test_memory_is_what_was_said_whatever_is_merged(fake_cuda: FakeCuda, tmp_path: Path) -> None:
+def test_memory_is_what_was_said_whatever_is_merged(
+    cuda: ModuleType, fake: FakeDevice, tmp_path: Path
+) -> None:
     slot, workers = 1 << 20, 3
-    pinned, on_device = fake_cuda.module.worker_memory(slot)
+    pinned, on_device = cuda.worker_memory(slot)
     for models in (1, 50):
-        batch = Batch.save(agreeing_cases(models, (9 * native.BLOCK, 100), (oracle.F32,)), tmp_path / "inputs")
+        batch = Batch.save(
+            agreeing_cases(models, (9 * native.BLOCK, 100), (oracle.F32,)), tmp_path / "inputs"
+        )
         arguments, _ = batch.arguments(np.zeros((2, models + 1), bool))
-        fake_cuda.forget_peaks()
-        device = fake_cuda.module.FileMerger(0, workers, slot)
+        fake.forget_peaks()
+        device = cuda.FileMerger(0, workers, slot)
         device.merge(*arguments.values())
         device.close()
-        assert fake_cuda.peaks() == (workers * pinned, workers * on_device)
+        assert fake.peaks() == (workers * pinned, workers * on_device)

@@ -1,28 +1,19 @@
-"""The CUDA module with a device that is none (``csrc/fake_device.h``), for tests without a GPU."""
+"""The device that is none of the CUDA module for tests (``csrc/fake_device.h``), to be controlled."""
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-from native_builds import build
+from types import ModuleType
 
 
-class FakeCuda:
-    """module: the extension module. The functions control its device."""
+class FakeDevice:
+    """The device of ``module``."""
 
-    def __init__(self, path: Path) -> None:
-        spec = importlib.util.spec_from_file_location("_cuda", path)
-        assert spec is not None
-        assert spec.loader is not None
-        self.module: Any = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.module)
-        self._library = ctypes.CDLL(str(path))
+    def __init__(self, module: ModuleType) -> None:
+        assert module.__file__ is not None
+        self._library = ctypes.CDLL(module.__file__)
         self._library.fake_peak.restype = ctypes.c_size_t
 
     @property
@@ -57,12 +48,3 @@ class FakeCuda:
             yield
         finally:
             self._library.fake_fail(b"", 0)
-
-
-def build_fake_cuda(root: Path) -> Path:
-    """Build it in a folder below ``root``; gives the path of the module."""
-    if ready := os.environ.get("X_FAKE"):
-        return Path(ready)
-    folder = build(root / "emulated", "_cuda_emulated", "-DNEGMERGE_CUDA_EMULATED=ON")
-    [module] = folder.rglob("_cuda.*.so")
-    return module
