@@ -41,12 +41,14 @@ class Settings:
 
     max_memory: bytes that the merge may take, buffers, tables and all; ``None``: 512 MiB. threads: of the
     kernel; ``None``: the default. progress: whether to show a bar, or a function that is called with the
-    bytes of input that are done and those of all input.
+    bytes of input that are done and those of all input. device: number of the CUDA device to merge on, -1 for
+    the CPU; ``None``: where tensors lie, files on the CPU.
     """
 
     max_memory: int | None = None
     threads: int | None = None
     progress: bool | Progress = False
+    device: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
