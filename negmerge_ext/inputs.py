@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +21,7 @@ from .errors import (
     each_problem,
     together,
 )
+from .in_memory import device_memory
 from .in_memory.device_memory import CPU
 from .in_memory.same_device import check_devices
 from .in_memory.state_dict import StateDictSource, is_module
@@ -170,9 +170,7 @@ def parse_device(device: object) -> int | None:
         count = len(native_cuda.devices())
     except DeviceError as problem:
         raise DeviceError(f"device {text!r} was asked for: {problem}", remedy=remedy) from problem
-    torch = sys.modules.get("torch")
-    current = torch.cuda.current_device() if count and torch is not None else 0
-    number = current if asked[1] is None else int(asked[1])
+    number = device_memory.cuda.current() if asked[1] is None else int(asked[1])
     if number >= count:
         raise DeviceError(f"device {text!r} was asked for, and there are {count} CUDA devices", remedy=remedy)
     return number

@@ -6,7 +6,7 @@ all of it can be captured in a CUDA graph.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +16,11 @@ from ..in_memory.copying import copy_elements, copy_on_device, packed_copy, pack
 from ..in_memory.plain_tensor import Value
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
+from ..native import Column
 from ..options import MODES
 from ..plan import Plan
-from ..stats import NATIVE_STATS
 from .columns import Columns, gather_columns, storage_order
-
-if TYPE_CHECKING:
-    import torch
+from .rooms import Room
 
 
 def merge_on_device(plan: Plan[MemoryRows], target: Target, device: int, chosen: np.ndarray) -> None:
@@ -33,13 +31,11 @@ def merge_on_device(plan: Plan[MemoryRows], target: Target, device: int, chosen:
     :class:`~negmerge_ext.errors.DeviceMemoryError`.
     """
     columns = gather_columns(plan, target, chosen)
-    with device_memory.cuda.launching(device) as stream:
-        copy_on_device(plan.base, target.rows, columns.copied)
-        alike = slice(None) if columns.direct.all() else columns.direct
-        _merge_columns(plan, columns, alike, columns.address[:, alike], device, stream)
-        for column, values in columns.unlike.items():
-            one = slice(column, column + 1)
-            _merge_unlike(plan, columns, one, values, device, stream)
+    copy_on_device(plan.base, target.rows, columns.copied, device)
+    alike = slice(None) if columns.direct.all() else columns.direct
+    _merge_columns(plan, columns, alike, columns.address[:, alike], device)
+    for column, values in columns.unlike.items():
+        _merge_unlike(plan, columns, slice(column, column + 1), values, device)
 
 
 def _merge_columns(
@@ -48,12 +44,10 @@ def _merge_columns(
     which: slice | np.ndarray,
     address: np.ndarray,
     device: int,
-    stream: int,
 ) -> None:
     index, dtype = columns.tensor[which], columns.dtype[:, which]
-    launch(
+    merge_batch(
         device,
-        stream,
         method=plan.options.method.code,
         mode=MODES[plan.options.mode],
         scale=plan.options.scale,
@@ -70,7 +64,7 @@ def _merge_columns(
 
 
 def _merge_unlike(
-    plan: Plan[MemoryRows], columns: Columns, one: slice, values: list[Any], device: int, stream: int
+    plan: Plan[MemoryRows], columns: Columns, one: slice, values: list[Any], device: int
 ) -> None:
     """Merge the tensor of one column, whose base, models and output are ``values``."""
     order = storage_order(values[0].stride())
@@ -81,48 +75,49 @@ def _merge_unlike(
     out = views[-1]
     packed.append((out, out.data_ptr()) if out.is_contiguous() else packed_room(out))
     address = np.array([[start] for _, start in packed], np.int64)
-    _merge_columns(plan, columns, one, address, device, stream)
+    _merge_columns(plan, columns, one, address, device)
     if packed[-1][0] is not out:
         copy_elements(packed[-1][0], out)
 
 
-def launch(
+def merge_batch(
     device: int,
-    stream: int,
     *,
-    numel: np.ndarray,
-    finetuned: np.ndarray,
-    stats: torch.Tensor | None = None,
-    histogram: torch.Tensor | None = None,
-    **arguments: Any,
+    numel: Column,
+    finetuned: Column,
+    stats: np.ndarray | None = None,
+    histogram: np.ndarray | None = None,
+    **columns: Any,
 ) -> None:
-    """:func:`negmerge_ext.native_cuda.merge` with the memory that it works in.
+    """:func:`negmerge_ext.native.merge` of tensors on a device, given by their addresses there.
 
-    stats, histogram: memory on the device that native rows and int64 ``[tensors, N + 1]`` are added to.
+    stats, histogram: as for the CPU, in main memory; if there are any, the device is waited for.
     """
     if len(numel) == 0:
         return
-    given = finetuned.size // len(numel)
-    size = native_cuda.workspace_bytes(numel, given, stats is not None)
-    workspace = device_memory.cuda.empty(size, device)
-    native_cuda.merge(
-        device=device,
-        stream=stream,
-        numel=numel,
-        finetuned=finetuned,
-        workspace=workspace.data_ptr(),
-        workspace_size=size,
-        stats=0 if stats is None else stats.data_ptr(),
-        histogram=0 if histogram is None else histogram.data_ptr(),
-        **arguments,
-    )
+    with device_memory.cuda.launching(device) as stream:
+        given = np.size(finetuned) // len(numel)
+        size = native_cuda.workspace_bytes(numel, given, stats is not None)
+        workspace = Room(size, device)
+        rows = None if stats is None else _copied_to(device, stats)
+        bins = None if histogram is None else _copied_to(device, histogram)
+        native_cuda.merge(
+            device=device,
+            stream=stream,
+            numel=numel,
+            finetuned=finetuned,
+            workspace=workspace.address,
+            workspace_size=size,
+            stats=0 if rows is None else rows.address,
+            histogram=0 if bins is None else bins.address,
+            **columns,
+        )
+        for values, room in ((stats, rows), (histogram, bins)):
+            if values is not None and room is not None:
+                values[...] = room.on_cpu().view(values.dtype).reshape(values.shape)
 
 
-def zeros(nbytes: int, device: int) -> torch.Tensor:
-    """Memory on a device that is zero, for statistics; see :meth:`TorchCuda.empty`."""
-    return device_memory.cuda.empty(nbytes, device).zero_()
-
-
-def rows_of(stats: torch.Tensor) -> np.ndarray:
-    """Native statistics that were collected on a device; waits for it."""
-    return stats.cpu().numpy().view(NATIVE_STATS)
+def _copied_to(device: int, values: np.ndarray) -> Room:
+    room = Room(values.nbytes, device)
+    room.write(values)
+    return room

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import native
 from ..errors import MemoryBudgetError
-from ..in_memory.copying import copy_tensors
+from ..in_memory.copying import copy_on_cpu
 from ..in_memory.plain_tensor import raw_view
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
@@ -46,7 +46,7 @@ def merge_in_memory(
     }
     if max_memory is not None:
         _check_budget(plan, {int(index[column]): views for column, views in unlike.items()}, max_memory)
-    copy_tensors(plan.base, target.rows, columns.copied, threads)
+    copy_on_cpu(plan.base, target.rows, columns.copied, threads)
     alike = slice(None) if direct.all() else direct
     numel = plan.tensors.table.numel[index[alike]]
     _merge_addresses(plan, index[alike], numel, address[:, alike], dtype[:, alike], threads)

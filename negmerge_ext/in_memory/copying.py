@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import native
-from .device_memory import named_out_of_memory
+from . import device_memory
+from .device_memory import CPU, named_out_of_memory
 from .plain_tensor import Value, raw_tensor, raw_view
 
 if TYPE_CHECKING:
@@ -15,10 +17,23 @@ if TYPE_CHECKING:
 
 
 def copy_tensors(source: MemoryRows, destination: MemoryRows, index: np.ndarray, threads: int = 0) -> None:
-    """Copy the tensors ``index``, of equal shapes and dtypes in both, unless they are the same memory.
+    """Copy the tensors ``index``, of equal shapes, dtypes and devices, unless they are the same memory.
 
-    All of them are on the CPU.
+    Devices are not waited for.
     """
+    if source.on_cpu:
+        copy_on_cpu(source, destination, index, threads)
+        return
+    device = source.device[index]
+    for number in np.unique(device).tolist():
+        if number == CPU:
+            copy_on_cpu(source, destination, index[device == number], threads)
+        else:
+            copy_on_device(source, destination, index[device == number], number)
+
+
+def copy_on_cpu(source: MemoryRows, destination: MemoryRows, index: np.ndarray, threads: int = 0) -> None:
+    """:func:`copy_tensors` that are all on the CPU."""
     if len(index) == 0:
         return
     packed = source.row_major[index] & destination.row_major[index]
@@ -30,18 +45,19 @@ def copy_tensors(source: MemoryRows, destination: MemoryRows, index: np.ndarray,
             np.copyto(raw_view(destination.values[place]), raw_view(source.values[place]))
 
 
-def copy_on_device(source: MemoryRows, destination: MemoryRows, index: np.ndarray) -> None:
-    """:func:`copy_tensors` of one CUDA device, on torch's current stream there; does not wait for it."""
+def copy_on_device(source: MemoryRows, destination: MemoryRows, index: np.ndarray, device: int) -> None:
+    """:func:`copy_tensors` that are all on one CUDA device, on torch's current stream there."""
     import torch
 
     pairs = [
-        (destination.values[place], source.values[place])
+        (raw_tensor(destination.values[place]), raw_tensor(source.values[place]))
         for place in index.tolist()
         if destination.values[place] is not source.values[place]
     ]
     if pairs:
-        targets, sources = ([raw_tensor(value) for value in side] for side in zip(*pairs, strict=True))
-        torch._foreach_copy_(targets, sources, non_blocking=True)
+        targets, sources = map(list, zip(*pairs, strict=True))
+        with device_memory.cuda.launching(device):
+            torch._foreach_copy_(targets, sources, non_blocking=True)
 
 
 def packed_room(value: Value) -> tuple[Value, int]:
@@ -64,6 +80,25 @@ def packed_copy(value: Value) -> tuple[Value, int]:
     room, address = packed_room(value)
     copy_elements(value, room)
     return room, address
+
+
+def packed_on_cpu(value: Value) -> tuple[Value, int]:
+    """:func:`packed_copy` in main memory, wherever the tensor lies; waits for its device."""
+    if isinstance(value, np.ndarray) or device_memory.cuda.device_of(value) == CPU:
+        return packed_copy(value)
+    copy = raw_tensor(value).cpu().contiguous()
+    return copy, copy.data_ptr()
+
+
+def bring_bytes(value: Value, offset: int, nbytes: int, address: int) -> None:
+    """Copy bytes of a torch tensor that is packed in row-major order to an address of main memory."""
+    if nbytes == 0 or isinstance(value, np.ndarray):
+        return
+    import torch
+
+    source = raw_tensor(value).view(-1).view(torch.uint8)[offset : offset + nbytes]
+    area = (ctypes.c_ubyte * nbytes).from_address(address)
+    torch.frombuffer(area, dtype=torch.uint8).copy_(source)
 
 
 def copy_elements(source: Value, destination: Value) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -28,6 +29,13 @@ class TorchCuda:
         if tensor.is_cpu:
             return CPU
         return tensor.device.index if tensor.is_cuda else None
+
+    def current(self) -> int:
+        """The device that plain "cuda" means."""
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.cuda.is_initialized():
+            return 0
+        return int(torch.cuda.current_device())
 
     def empty(self, nbytes: int, device: int) -> torch.Tensor:
         """Room for work on a device's current stream, at a multiple of 256 bytes.

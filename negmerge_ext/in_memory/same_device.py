@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ..errors import DeviceError, NegmergeError, raise_problems, shortened
+from ..compatibility import unfit_problems
+from ..errors import DeviceError, NegmergeError, raise_problems
 from ..plan import Plan
+from ..source import Unfit
 from .device_memory import CPU, device_name
 from .state_dict import MemoryRows
 
@@ -25,20 +26,30 @@ def check_devices(
     everything = inputs if out is None else (*inputs, out)
     if asked in (None, CPU) and all(not isinstance(rows, MemoryRows) or rows.on_cpu for rows in everything):
         return
-    problems: list[NegmergeError] = []
     merged = plan.tensors.merged
     base = _devices(plan.base, len(plan.tensors))
+    problems: list[NegmergeError] = []
     if asked is not None:
         wrong = merged[base[merged] != asked]
-        problems += shortened(_elsewhere(plan, wrong, base, asked, labels[0]), labels[0])
-    for rows, label in zip(plan.finetuned, labels[1:], strict=True):
-        found = np.full(len(base), CPU)
-        found[merged] = _devices(rows, len(merged))
-        wrong = merged[found[merged] != base[merged]]
-        problems += shortened(_apart(plan, wrong, found, base, label), label)
+        faults = [
+            f"is on {device_name(base[index])}, not on {device_name(asked)}" for index in wrong.tolist()
+        ]
+        remedy = (
+            "Leave device (--device) out (tensors are merged where they lie, files on the CPU) or move it"
+        )
+        problems += _problems(plan, labels[0], wrong, faults, remedy)
+    others = [(merged, rows, label) for rows, label in zip(plan.finetuned, labels[1:], strict=True)]
     if out is not None:
-        wrong = np.flatnonzero(out.device != base)
-        problems += shortened(_apart(plan, wrong, out.device, base, "out"), "out")
+        others.append((np.arange(len(base)), out, "out"))
+    for tensors, rows, label in others:
+        found = _devices(rows, len(tensors))
+        wrong = np.flatnonzero(found != base[tensors])
+        faults = [
+            f"is on {device_name(here)}, the base's on {device_name(there)}"
+            for here, there in zip(found[wrong].tolist(), base[tensors[wrong]].tolist(), strict=True)
+        ]
+        remedy = "Give all models and out on one device; files are merged on the CPU"
+        problems += _problems(plan, label, tensors[wrong], faults, remedy)
     raise_problems(problems)
 
 
@@ -46,25 +57,9 @@ def _devices(rows: object, count: int) -> np.ndarray:
     return rows.device if isinstance(rows, MemoryRows) else np.full(count, CPU)
 
 
-def _elsewhere(
-    plan: Plan[Any], index: np.ndarray, found: np.ndarray, asked: int, label: str
-) -> Iterator[NegmergeError]:
-    for tensor in index.tolist():
-        yield DeviceError(
-            f"is on {device_name(found[tensor])}, and device {device_name(asked)!r} was asked for",
-            path=label,
-            tensor=plan.tensors[tensor].name,
-            remedy="Move it there, or leave device (--device) out: tensors are merged where they lie",
-        )
-
-
-def _apart(
-    plan: Plan[Any], index: np.ndarray, found: np.ndarray, base: np.ndarray, label: str
-) -> Iterator[NegmergeError]:
-    for tensor in index.tolist():
-        yield DeviceError(
-            f"is on {device_name(found[tensor])}, the base's on {device_name(base[tensor])}",
-            path=label,
-            tensor=plan.tensors[tensor].name,
-            remedy="Give all models and out on one device (that of files is the CPU)",
-        )
+def _problems(
+    plan: Plan[Any], label: str, tensors: np.ndarray, faults: list[str], remedy: str
+) -> list[NegmergeError]:
+    names = [plan.tensors.table.names[index] for index in tensors.tolist()]
+    reasons = [Unfit(DeviceError, fault, remedy) for fault in faults]
+    return unfit_problems(label, dict(zip(names, reasons, strict=True)))

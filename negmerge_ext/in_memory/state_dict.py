@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..source import Unfit
 from ..table import TabledSource, TensorTable
-from .copying import packed_copy
+from .copying import bring_bytes, packed_copy
 from .device_memory import CPU
 from .plain_tensor import Located, NotPlainError, Value, locate
 from .scan import scan
@@ -47,7 +48,7 @@ class MemoryRows:
         self._held = held
         self._at = at
         self._device = device
-        self._copies: list[Value] = []
+        self._copies: dict[int, Value] = {}
 
     def __len__(self) -> int:
         return len(self.start)
@@ -82,9 +83,19 @@ class MemoryRows:
             return self.start
         address = self.start.copy()
         for index in np.flatnonzero(~self.row_major).tolist():
-            copy, address[index] = packed_copy(self.values[index])
-            self._copies.append(copy)
+            self._copies[index], address[index] = packed_copy(self.values[index])
         return address
+
+    def read(self, index: int, offset: int, nbytes: int, address: int) -> None:
+        """Copy bytes of a tensor in row-major order, from ``offset`` on, to an address of main memory.
+
+        Waits for the device that the tensor lies on.
+        """
+        source = int(self.address[index]) + offset
+        if self.on_cpu or self.device[index] == CPU:
+            ctypes.memmove(address, source, nbytes)
+        else:
+            bring_bytes(self._copies.get(index, self.values[index]), offset, nbytes, address)
 
 
 class StateDictSource(TabledSource[MemoryRows]):

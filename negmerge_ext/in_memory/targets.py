@@ -47,14 +47,17 @@ class Target:
         self.tied = tied
 
     @contextmanager
-    def row_major_addresses(self) -> Iterator[np.ndarray]:
+    def row_major_addresses(self, left_out: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """int64 ``[tensors]``: where to write each tensor in row-major order; 0 for the tied ones.
 
-        Addresses are those of each tensor's own device. A tensor with another layout gets a temporary one,
-        copied into place when the block ends without an exception.
+        left_out: bool ``[tensors]``, others that are not to be written and get 0. Addresses are those of each
+        tensor's own device. A tensor with another layout gets a temporary one, copied into place when the
+        block ends without an exception.
         """
         address = self.rows.start.copy()
         address[list(self.tied)] = 0
+        if left_out is not None:
+            address[left_out] = 0
         temporary: list[tuple[Value, Value]] = []
         for index in np.flatnonzero(~self.rows.row_major & (address != 0)).tolist():
             value = self.rows.values[index]
