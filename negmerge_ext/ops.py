@@ -1,8 +1,8 @@
 """``torch.ops.negmerge.merge``: the merge of one tensor as a torch operator.
 
-It works on tensors of the CPU and of CUDA devices, under ``torch.compile`` and ``torch.export``. There is no gradient formula: the
-merged vector is a mean under a sign condition and merging is the end of training, so going backward
-through it raises an error.
+It works on tensors of the CPU and of CUDA devices, under ``torch.compile`` and ``torch.export``. There is
+no gradient formula: the merged vector is a mean under a sign condition and merging is the end of training,
+so going backward through it raises an error.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def merge(
     """Merge one tensor with its N ≥ 1 fine-tuned versions (equal shapes, one device, any mergeable dtypes).
 
     ``scale``, ``mode`` and ``method`` are those of :func:`negmerge_ext.merge`, and so are the errors, which
-    name ``base`` or ``finetuned[k]``. On a CUDA device it works on the current stream. Returns a new tensor of the base's dtype and, as
-    ``torch.empty_like`` gives them, its strides.
+    name ``base`` or ``finetuned[k]``. On a CUDA device it works on the current stream. Returns a new tensor
+    of the base's dtype and, as ``torch.empty_like`` gives them, its strides.
     """
     from .api import merge as merge_state_dicts
 
