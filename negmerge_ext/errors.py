@@ -87,7 +87,7 @@ class UnsupportedTensorError(InputError):
 
 
 class DeviceError(InputError):
-    """Tensors lie on a device this build cannot merge on, or on different devices."""
+    """A device cannot be used here, failed, or is not the one that a tensor lies on."""
 
 
 class TiedTensorError(InputError):
@@ -120,6 +120,15 @@ class OutputError(NegmergeError, OSError):
 
 class MemoryBudgetError(InputError):
     """``max_memory`` is below what the merge needs."""
+
+
+class DeviceMemoryError(NegmergeError, MemoryError):
+    """A CUDA device has not the memory that a merge needs."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, remedy="Free memory of the device, merge in place (out=base), or merge .cpu() copies"
+        )
 
 
 class SourceChangedError(NegmergeError, OSError):

@@ -15,6 +15,7 @@ from .. import native
 from ..checkpoint.base import FileRows
 from ..checkpoint.strided import SCRATCH as GATHERING_SCRATCH
 from ..errors import MemoryBudgetError
+from ..in_memory.state_dict import MemoryRows
 from ..plan import Plan
 from .buffers import ALIGNMENT, align
 from .chunks import Capacity
@@ -86,7 +87,10 @@ def fit(
     slack = _slack(plan)
     scratch = _SCRATCH if _reads_itself(plan) else 0
 
-    needed = fixed + scratch + FRAMES * align(least + slack)
+    # What devices compute is staged in memory as large as a frame.
+    frames = FRAMES + (isinstance(plan.base, MemoryRows) and not plan.base.on_cpu)
+
+    needed = fixed + scratch + frames * align(least + slack)
     if needed > budget:
         raise MemoryBudgetError(
             f"max_memory is {budget} bytes, and this merge needs {needed}",
@@ -97,9 +101,9 @@ def fit(
     if scratch:
         spare = (budget - needed) // 2
         workers = min(workers, 1 + spare // scratch)
-    room = (budget - fixed - workers * scratch) // FRAMES // ALIGNMENT * ALIGNMENT - slack
+    room = (budget - fixed - workers * scratch) // frames // ALIGNMENT * ALIGNMENT - slack
     frame = min(useful, most, room)
-    buffers = FRAMES * align(frame + slack) + workers * scratch
+    buffers = frames * align(frame + slack) + workers * scratch
     read_at_least = int((blocks * needs.read)[wanted].max(initial=0))
     return Shape(
         capacity=Capacity(

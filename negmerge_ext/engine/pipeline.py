@@ -15,6 +15,8 @@ import numpy as np
 from .. import dtypes, native
 from ..checkpoint.files import FileReader
 from ..checkpoint.journal import Position, ResumePoint
+from ..in_memory.device_memory import CPU
+from ..in_memory.state_dict import MemoryRows
 from ..options import MODES
 from ..plan import Plan
 from ..progress import Progress
@@ -22,6 +24,7 @@ from ..stats import NATIVE_STATS
 from .budget import FRAMES, fit
 from .buffers import Arena, Buffer
 from .chunks import Piece, cut
+from .from_device import merge_from_device
 from .needs import Needs, find_needs
 from .placing import PlacedChunk, Placement, Rows
 from .reads import Readers
@@ -41,12 +44,14 @@ class Settings:
 
     max_memory: bytes that the merge may take, buffers, tables and all; ``None``: 512 MiB. threads: of the
     kernel; ``None``: the default. progress: whether to show a bar, or a function that is called with the
-    bytes of input that are done and those of all input.
+    bytes of input that are done and those of all input. device: number of the CUDA device to merge on, -1 for
+    the CPU; ``None``: where tensors lie, files on the CPU.
     """
 
     max_memory: int | None = None
     threads: int | None = None
     progress: bool | Progress = False
+    device: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,27 @@ class _Outbox:
 
 
 def _merge(
+    plan: Plan[Rows],
+    chunk: PlacedChunk,
+    files: FileReader,
+    rows: np.ndarray,
+    counts: np.ndarray | None,
+    threads: int,
+) -> None:
+    """Merge each piece of a chunk where it lies."""
+    if not isinstance(plan.base, MemoryRows) or plan.base.on_cpu:
+        _merge_on_cpu(plan, chunk, files, rows, counts, threads)
+        return
+    device = plan.base.device[chunk.merged.tensor]
+    for number in np.unique(device).tolist():
+        part = chunk.merging(device == number)
+        if number == CPU:
+            _merge_on_cpu(plan, part, files, rows, counts, threads)
+        else:
+            merge_from_device(plan, part, number, rows, counts, threads)
+
+
+def _merge_on_cpu(
     plan: Plan[Rows],
     chunk: PlacedChunk,
     files: FileReader,

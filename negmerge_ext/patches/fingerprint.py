@@ -6,9 +6,20 @@ import ctypes
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..in_memory.device_memory import CPU
+
+if TYPE_CHECKING:
+    from ..in_memory.state_dict import MemoryRows
 
 #: Hexadecimal digits of a fingerprint.
 DIGITS = 64
+
+#: Bytes of a device's tensor that are brought to main memory at a time.
+_PIECE = 16 << 20
 
 
 def fingerprint(address: int, nbytes: int) -> str:
@@ -24,6 +35,30 @@ def fingerprints(addresses: Sequence[int], nbytes: Sequence[int], threads: int) 
         found = pool.map(lambda index: fingerprint(addresses[index], nbytes[index]), order)
         digests = dict(zip(order, found, strict=True))
     return [digests[index] for index in range(len(nbytes))]
+
+
+def tensor_fingerprints(rows: MemoryRows, index: list[int], threads: int) -> list[str]:
+    """The fingerprints of the tensors ``index`` of ``rows``; those on devices are brought piece by piece."""
+    here = [place for place in index if rows.device[place] == CPU]
+    digests = dict(
+        zip(
+            here,
+            fingerprints(rows.address[here].tolist(), rows.sizes[here].tolist(), threads),
+            strict=True,
+        )
+    )
+    digests |= {place: _of_device(rows, place) for place in index if place not in digests}
+    return [digests[place] for place in index]
+
+
+def _of_device(rows: MemoryRows, index: int) -> str:
+    digest, size = hashlib.sha256(), int(rows.sizes[index])
+    piece = np.empty(min(size, _PIECE), np.uint8)
+    for begin in range(0, size, _PIECE):
+        nbytes = min(_PIECE, size - begin)
+        rows.read(index, begin, nbytes, piece.ctypes.data)
+        digest.update(piece[:nbytes].data)
+    return digest.hexdigest()
 
 
 def memory(address: int, nbytes: int) -> memoryview:
