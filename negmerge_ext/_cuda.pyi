@@ -1,6 +1,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .native import Column
 
 runtime_version: int
@@ -34,3 +36,32 @@ def merge(
     histogram: int,
     /,
 ) -> None: ...
+def least_slot(models: int, histogram: bool, /) -> int: ...
+def worker_memory(slot: int, /) -> tuple[int, int]: ...
+
+class ReadError(Exception): ...
+
+class FileMerger:
+    def __init__(self, device: int, workers: int, slot: int, /) -> None: ...
+    def merge(
+        self,
+        method: int,
+        mode: int,
+        scale: float,
+        models: int,
+        numel: Column,
+        compute: Column,
+        base: Column,
+        base_dtype: Column,
+        finetuned: Column,
+        finetuned_dtype: Column,
+        out: Column,
+        out_dtype: Column,
+        stats: np.ndarray,
+        keep: Column,
+        histogram: np.ndarray | None,
+        files: Sequence[tuple[int, bytes]],
+        base_file: Column,
+        finetuned_file: Column,
+    ) -> None: ...
+    def close(self) -> None: ...

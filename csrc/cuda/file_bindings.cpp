@@ -46,13 +46,16 @@ class Merger {
 }  // namespace
 
 void bind_file_merger(py::module_& module) {
+  using namespace py::literals;
   bind_read_error(module, "negmerge_ext._cuda");
   module.def("least_slot", &least_slot);
   module.def("worker_memory",
              [](size_t slot) { return py::make_tuple(Worker::pinned_bytes(slot), Worker::device_bytes(slot)); });
   py::class_<Merger>(module, "FileMerger")
       .def(py::init<int, size_t, size_t>(), py::call_guard<py::gil_scoped_release>())
-      .def("merge", &Merger::merge)
+      .def("merge", &Merger::merge, "method"_a, "mode"_a, "scale"_a, "models"_a, "numel"_a, "compute"_a, "base"_a,
+           "base_dtype"_a, "finetuned"_a, "finetuned_dtype"_a, "out"_a, "out_dtype"_a, "stats"_a, "keep"_a,
+           "histogram"_a, "files"_a, "base_file"_a, "finetuned_file"_a)
       .def("close", &Merger::close, py::call_guard<py::gil_scoped_release>());
 }
 

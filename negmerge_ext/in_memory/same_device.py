@@ -19,8 +19,9 @@ def check_devices(
 ) -> None:
     """Raise :class:`~negmerge_ext.errors.DeviceError` for tensors that are on a wrong device.
 
-    Files are merged on the CPU. labels: how errors name the base and each model. asked: the device that the
-    user asked for; ``None``: any. out: the output's tensors, if they were given.
+    A base in a file can be merged on any device, with models in files and in main memory. labels: how errors
+    name the base and each model. asked: the device that the user asked for; ``None``: any. out: the output's
+    tensors, if they were given.
     """
     inputs = (plan.base, *plan.finetuned)
     everything = inputs if out is None else (*inputs, out)
@@ -29,7 +30,7 @@ def check_devices(
     merged = plan.tensors.merged
     base = _devices(plan.base, len(plan.tensors))
     problems: list[NegmergeError] = []
-    if asked is not None:
+    if asked is not None and isinstance(plan.base, MemoryRows):
         wrong = merged[base[merged] != asked]
         faults = [
             f"is on {device_name(base[index])}, not on {device_name(asked)}" for index in wrong.tolist()
@@ -48,7 +49,7 @@ def check_devices(
             f"is on {device_name(here)}, the base's on {device_name(there)}"
             for here, there in zip(found[wrong].tolist(), base[tensors[wrong]].tolist(), strict=True)
         ]
-        remedy = "Give all models and out on one device; files are merged on the CPU"
+        remedy = "Give all models and out on one device; files are merged from main memory"
         problems += _problems(plan, label, tensors[wrong], faults, remedy)
     raise_problems(problems)
 
