@@ -1,14 +1,14 @@
-from collections.abc import Sequence
 from typing import Any
 
 from .native import Column
 
 runtime_version: int
 
-class CudaError(RuntimeError): ...
+class CudaError(RuntimeError):
+    """What CUDA refused or failed to do; ``args`` are its message and its code."""
 
 def devices() -> list[dict[str, Any]]: ...
-def workspace_bytes(numel: Column, models: int, statistics: bool, /) -> int: ...
+def workspace_bytes(numel: Column, models: int, statistics: bool) -> int: ...
 def merge(
     device: int,
     stream: int,
@@ -25,12 +25,11 @@ def merge(
     out: Column,
     out_dtype: Column,
     keep: Column,
-    state: Sequence[Column],
+    state: tuple[()] | tuple[Column, Column, Column, Column],
     begin: bool,
     end: bool,
     workspace: int,
     workspace_size: int,
     stats: int,
     histogram: int,
-    /,
 ) -> None: ...

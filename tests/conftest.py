@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,3 +36,24 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     native.select_instruction_set(request.param)
     yield request.param
     native.select_instruction_set(before)
+
+
+@pytest.fixture(scope="session")
+def build_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for builds of this run; parallel test processes share it."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def emulated_cuda(build_root: Path) -> ModuleType:
+    """The CUDA module with kernels run on the host: built, or what NEGMERGE_TEST_CUDA_MODULE names."""
+    from cuda_calls import load
+    from native_builds import build
+
+    built = os.environ.get("NEGMERGE_TEST_CUDA_MODULE")
+    if built is None:
+        folder = build(build_root / "emulated", "_cuda_emulated", "-DNEGMERGE_CUDA_EMULATED=ON")
+        (found,) = folder.rglob("emulated/_cuda.*.so")
+        built = str(found)
+    return load(Path(built))
