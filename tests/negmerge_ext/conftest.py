@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+from stand_in_devices import StandInDevices
+
+
+@pytest.fixture
+def devices(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> StandInDevices:
+    """CUDA devices made of main memory, with the CUDA kernels run on the host, in use during the test."""
+    found = StandInDevices()
+    found.install(monkeypatch, emulated_cuda)
+    return found
