@@ -125,11 +125,6 @@ class MemoryBudgetError(InputError):
 class DeviceMemoryError(NegmergeError, MemoryError):
     """A CUDA device has not the memory that a merge needs."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(
-            message, remedy="Free memory of the device, merge in place (out=base), or merge .cpu() copies"
-        )
-
 
 class SourceChangedError(NegmergeError, OSError):
     """An input file changed, shrank or vanished while it was being merged."""
