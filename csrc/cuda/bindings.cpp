@@ -41,6 +41,7 @@ bool multiple_of(const void* address, size_t size) { return reinterpret_cast<uin
 
 void check_addresses(const std::vector<Tensor>& tensors, const Merge& job) {
   for (const Tensor& tensor : tensors) {
+    if (tensor.numel == 0) continue;
     const State& state = tensor.state;
     bool aligned = multiple_of(tensor.base, item_size(tensor.base_dtype)) &&
                    multiple_of(tensor.out, item_size(tensor.out_dtype)) && multiple_of(tensor.keep, 2) &&
