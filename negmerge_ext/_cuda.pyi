@@ -1,6 +1,9 @@
+from collections.abc import Sequence
 from typing import Any
 
-from .native import Column
+import numpy as np
+
+from .native import Column, Position
 
 runtime_version: int
 
@@ -32,4 +35,16 @@ def merge(
     workspace_size: int,
     stats: int,
     histogram: int,
+) -> None: ...
+def patch_workspace_bytes(tensors: int) -> int: ...
+def remember(device: int, stream: int, rows: np.ndarray, workspace: int, workspace_size: int) -> None: ...
+def move(
+    device: int,
+    stream: int,
+    rows: np.ndarray,
+    source: Sequence[Position],
+    target: Position,
+    workspace: int,
+    workspace_size: int,
+    misplaced: int,
 ) -> None: ...
