@@ -3,14 +3,15 @@ from typing import Any
 
 import numpy as np
 
-from .native import Column
+from .native import Column, Position
 
 runtime_version: int
 
-class CudaError(RuntimeError): ...
+class CudaError(RuntimeError):
+    """What CUDA refused or failed to do; ``args`` are its message and its code."""
 
 def devices() -> list[dict[str, Any]]: ...
-def workspace_bytes(numel: Column, models: int, statistics: bool, /) -> int: ...
+def workspace_bytes(numel: Column, models: int, statistics: bool) -> int: ...
 def merge(
     device: int,
     stream: int,
@@ -27,14 +28,25 @@ def merge(
     out: Column,
     out_dtype: Column,
     keep: Column,
-    state: Sequence[Column],
+    state: tuple[()] | tuple[Column, Column, Column, Column],
     begin: bool,
     end: bool,
     workspace: int,
     workspace_size: int,
     stats: int,
     histogram: int,
-    /,
+) -> None: ...
+def patch_workspace_bytes(tensors: int) -> int: ...
+def remember(device: int, stream: int, rows: np.ndarray, workspace: int, workspace_size: int) -> None: ...
+def move(
+    device: int,
+    stream: int,
+    rows: np.ndarray,
+    source: Sequence[Position],
+    target: Position,
+    workspace: int,
+    workspace_size: int,
+    misplaced: int,
 ) -> None: ...
 def least_slot(models: int, histogram: bool, /) -> int: ...
 def worker_memory(slot: int, /) -> tuple[int, int]: ...

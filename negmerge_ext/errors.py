@@ -125,10 +125,6 @@ class MemoryBudgetError(InputError):
 class DeviceMemoryError(NegmergeError, MemoryError):
     """A CUDA device has not the memory that a merge needs, or the host none that it can copy from."""
 
-    def __init__(self, message: str, *, remedy: str | None = None) -> None:
-        in_memory = "Free memory of the device, merge in place (out=base), or merge .cpu() copies"
-        super().__init__(message, remedy=remedy or in_memory)
-
 
 class SourceChangedError(NegmergeError, OSError):
     """An input file changed, shrank or vanished while it was being merged."""

@@ -114,7 +114,10 @@ def merge(
 def _named(problem: Exception, device: int) -> DeviceError | DeviceMemoryError:
     message, code = (*problem.args, 0)[:2]
     if code == _OUT_OF_MEMORY:
-        return DeviceMemoryError(f"cuda:{device} is out of memory: {message}")
+        return DeviceMemoryError(
+            f"cuda:{device} is out of memory: {message}",
+            remedy="Free memory of the device, or merge .cpu() copies",
+        )
     return DeviceError(
         f"cuda:{device} failed: {message}",
         remedy="After a failed launch CUDA may refuse all further work: start the process again",

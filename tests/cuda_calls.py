@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import oracle
 from buffers import Buffer
+from kernel_calls import Result, difference
+from kernel_calls import merge as merge_cases
+from strategies import Case
 
-from negmerge_ext.native import Column, State
+from negmerge_ext.native import Column, Position, State
 
 
 def load(path: Path) -> ModuleType:
@@ -64,3 +70,50 @@ class Emulated:
             0 if histogram is None else histogram.ctypes.data,
         )
         workspace.check_guards()
+
+
+class Merges:
+    """Merges of cases by the emulated module."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.emulated = Emulated(module)
+
+    def __call__(self, batch: Sequence[Case], **options: Any) -> Result:
+        return merge_cases(batch, by=self.emulated.merge, whole_items=True, **options)
+
+    def check_plain(self, batch: Sequence[Case], **options: Any) -> None:
+        """Merge without asking for anything but the output, and check that."""
+
+        def by(*, stats: object, **arguments: Any) -> None:
+            self.emulated.merge(**arguments)
+
+        result = merge_cases(batch, by=by, whole_items=True, keep=False, **options)
+        for case, found in zip(batch, result.out, strict=True):
+            expected = case.expected()
+            assert oracle.same_bits(found, expected), difference(case, found, expected)
+            if case.mode != "vector" and case.out_dtype == case.base.dtype:
+                _, keep = oracle.task_vector(case.base, case.finetuned, method=case.method)
+                assert np.array_equal(oracle.bits(found)[~keep], oracle.bits(case.base)[~keep]), case.about
+
+
+class Moves:
+    """``native.remember`` and ``native.move`` as the kernels of the CUDA module do them."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+
+    def remember(self, rows: np.ndarray) -> None:
+        workspace = self._workspace(rows)
+        self.module.remember(0, 0, rows, workspace.address, workspace.nbytes)
+        workspace.check_guards()
+
+    def move(self, rows: np.ndarray, source: Sequence[Position], target: Position) -> bool:
+        workspace, misplaced = self._workspace(rows), np.zeros(1, np.int64)
+        self.module.move(
+            *(0, 0, rows, source, target, workspace.address, workspace.nbytes, misplaced.ctypes.data)
+        )
+        workspace.check_guards()
+        return not misplaced[0]
+
+    def _workspace(self, rows: np.ndarray) -> Buffer:
+        return Buffer.unwritten(self.module.patch_workspace_bytes(rows.size), np.uint8)

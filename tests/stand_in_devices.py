@@ -19,6 +19,9 @@ from negmerge_ext import native, native_cuda
 from negmerge_ext.in_memory import device_memory, state_dict
 from negmerge_ext.in_memory.device_memory import CPU
 
+#: The current stream of device 0; others follow.
+_STREAM = 1000
+
 
 class StandInDevices:
     """In place of :class:`~negmerge_ext.in_memory.device_memory.TorchCuda`.
@@ -60,7 +63,7 @@ class StandInDevices:
     @contextmanager
     def launching(self, device: int) -> Iterator[int]:
         self.launches.append(device)
-        yield 1000 + device
+        yield _STREAM + device
 
     def install(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
         """Have the package use these devices, and ``module`` as its CUDA module."""
@@ -74,7 +77,7 @@ class StandInDevices:
             return found._replace(device=None if (device == CPU).all() else device)
 
         monkeypatch.setattr(device_memory, "cuda", self)
-        monkeypatch.setattr(native_cuda, "module", lambda: module)
+        monkeypatch.setattr(native_cuda, "module", lambda: _OnDeviceZero(module))
         monkeypatch.setattr(state_dict, "scan", scanned)
         self._forbid_looking(monkeypatch)
         for name in ("merge", "copy", "populate"):
@@ -110,6 +113,20 @@ class StandInDevices:
             return call(*args, **kwargs)
 
         return checked
+
+
+class _OnDeviceZero:
+    """A CUDA module that has one device only and no streams, in place of all devices."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def merge(self, device: int, stream: int, *arguments: Any) -> None:
+        assert stream == _STREAM + device
+        self._module.merge(0, 0, *arguments)
 
 
 def _numbers(value: object) -> np.ndarray:

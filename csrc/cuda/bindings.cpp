@@ -5,8 +5,10 @@
 #include <vector>
 
 #include "../bindings/columns.h"
+#include "../bindings/patched.h"
 #include "devices.h"
 #include "enqueue.h"
+#include "enqueue_patch.h"
 #include "file_bindings.h"
 
 namespace negmerge::cuda {
@@ -38,10 +40,13 @@ size_t workspace_of_merge(const AddressArray& numel, size_t models, bool statist
   return workspace_bytes(elements, models, statistics);
 }
 
+constexpr char kMisaligned[] = "an address is not a multiple of its element's size";
+
 bool multiple_of(const void* address, size_t size) { return reinterpret_cast<uintptr_t>(address) % size == 0; }
 
 void check_addresses(const std::vector<Tensor>& tensors, const Merge& job) {
   for (const Tensor& tensor : tensors) {
+    if (tensor.numel == 0) continue;
     const State& state = tensor.state;
     bool aligned = multiple_of(tensor.base, item_size(tensor.base_dtype)) &&
                    multiple_of(tensor.out, item_size(tensor.out_dtype)) && multiple_of(tensor.keep, 2) &&
@@ -49,7 +54,7 @@ void check_addresses(const std::vector<Tensor>& tensors, const Merge& job) {
                    multiple_of(state.negative, 2) && multiple_of(state.counts, 2);
     for (size_t k = 0; k < job.models_given; k++)
       aligned &= multiple_of(tensor.finetuned[k], item_size(tensor.finetuned_dtype[k]));
-    require(aligned, "an address is not a multiple of its element's size");
+    require(aligned, kMisaligned);
   }
 }
 
@@ -70,6 +75,40 @@ void merge(int device, Address stream, int method, int mode, double scale, size_
                 pointer<int64_t>(histogram), pointer<void>(stream));
 }
 
+std::vector<CountedTensor> patched_tensors(const py::array& rows, Address workspace) {
+  std::vector<CountedTensor> tensors = counted_tensors(rows);
+  for (const CountedTensor& counted : tensors) {
+    const PatchedTensor& tensor = counted.tensor;
+    const size_t size = item_size(tensor.dtype);
+    require(tensor.numel == 0 || (multiple_of(tensor.elements, size) && multiple_of(tensor.base, size) &&
+                                  multiple_of(tensor.vector.keep, sizeof(uint16_t)) &&
+                                  multiple_of(tensor.vector.values, item_size(tensor.compute)) &&
+                                  multiple_of(counted.kept_before, sizeof(int64_t))),
+            kMisaligned);
+  }
+  require(workspace % 16 == 0, "the workspace must be at a multiple of 16");
+  return tensors;
+}
+
+void remember(int device, Address stream, const py::array& rows, Address workspace, size_t workspace_size) {
+  const std::vector<CountedTensor> tensors = patched_tensors(rows, workspace);
+  const py::gil_scoped_release released;
+  const OnDevice on_device(device);
+  enqueue_remember(tensors, pointer<void>(workspace), workspace_size, pointer<void>(stream));
+}
+
+void move(int device, Address stream, const py::array& rows, const std::vector<PositionRow>& source,
+          const PositionRow& target, Address workspace, size_t workspace_size, Address misplaced) {
+  const std::vector<Position> from = positions_of(source);
+  const Position to = position_of(target);
+  const std::vector<CountedTensor> tensors = patched_tensors(rows, workspace);
+  require(misplaced != 0 && misplaced % 8 == 0, "misplaced must be the address of an int64");
+  const py::gil_scoped_release released;
+  const OnDevice on_device(device);
+  enqueue_move(tensors, from.front(), from.back(), to, pointer<void>(workspace), workspace_size,
+               pointer<int64_t>(misplaced), pointer<void>(stream));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
@@ -87,6 +126,9 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   m.def("devices", &device_list, "The devices present; RuntimeError with CUDA's reason where there are none.");
   m.def("workspace_bytes", &workspace_of_merge);
   m.def("merge", &merge);
+  m.def("patch_workspace_bytes", &patch_workspace_bytes);
+  m.def("remember", &remember);
+  m.def("move", &move);
   bind_file_merger(m);
 }
 

@@ -8,6 +8,7 @@
 #include "launches.h"
 #include "merge_kernel.h"
 #include "norm_kernel.h"
+#include "patch_kernel.h"
 #include "plain_kernel.h"
 
 namespace negmerge::cuda {
@@ -68,6 +69,19 @@ void launch_merge(Variant variant, const Call& call, uint32_t blocks, Stream) {
 void launch_add_norms(const Call& call, Stream) {
   for_each_block<SharedNorms>(call.rows, sizeof(SharedNorms),
                               [&](const Cta& cta, SharedNorms& shared) { add_norms(cta, call, shared); });
+}
+
+void launch_remember(const PatchCall& call, uint32_t blocks, Stream) {
+  for_each_block<SharedKeep>(blocks, sizeof(SharedKeep),
+                             [&](const Cta& cta, SharedKeep& shared) { remember_block(cta, call, shared); });
+}
+void launch_check(const PatchCall& call, uint32_t blocks, Stream) {
+  for_each_block<SharedKeep>(blocks, sizeof(SharedKeep),
+                             [&](const Cta& cta, SharedKeep& shared) { check_block(cta, call, shared); });
+}
+void launch_move(const PatchCall& call, uint32_t blocks, Stream) {
+  for_each_block<SharedKeep>(blocks, sizeof(SharedKeep),
+                             [&](const Cta& cta, SharedKeep& shared) { move_block(cta, call, shared); });
 }
 
 }  // namespace negmerge::cuda

@@ -1,5 +1,5 @@
-// The launches of all kernels, enqueued on a stream: by CUDA (merge.cu, upload.cu) or, with the kernels run on the spot
-// as loops over blocks and threads, by emulated.cpp.
+// The launches of all kernels, enqueued on a stream: by CUDA (merge.cu, patch.cu, upload.cu) or, with the kernels run
+// on the spot as loops over blocks and threads, by emulated.cpp.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <string>
 
 #include "merge_call.h"
+#include "patch_call.h"
 
 namespace negmerge::cuda {
 
@@ -37,5 +38,10 @@ void launch_upload(const void* from, size_t size, void* to, Stream stream);
 void launch_merge(Variant variant, const Call& call, uint32_t blocks, Stream stream);
 // All rows of the table.
 void launch_add_norms(const Call& call, Stream stream);
+void launch_remember(const PatchCall& call, uint32_t blocks, Stream stream);
+// Counts the kept elements that are not where the call says.
+void launch_check(const PatchCall& call, uint32_t blocks, Stream stream);
+// Does nothing if any were counted.
+void launch_move(const PatchCall& call, uint32_t blocks, Stream stream);
 
 }  // namespace negmerge::cuda

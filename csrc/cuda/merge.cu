@@ -7,13 +7,18 @@
 namespace negmerge::cuda {
 namespace {
 
+// Blocks that an SM is to have room for, which bounds the registers of a thread; 0: as many as the compiler finds best,
+// for fp32 more than four. None may be so many that registers are spilled.
+constexpr int plain_residents(Dtype dtype) { return dtype == Dtype::f32 ? 0 : 4; }
+constexpr int kGeneralResidents = 1;
+
 template <Dtype kDtype>
-__global__ void __launch_bounds__(kThreads) plain_kernel(const __grid_constant__ Call call) {
+__global__ void __launch_bounds__(kThreads, plain_residents(kDtype)) plain_kernel(const __grid_constant__ Call call) {
   merge_plain<kDtype>(Cta{blockIdx.x}, call);
 }
 
 template <class C>
-__global__ void __launch_bounds__(kThreads) general_kernel(const __grid_constant__ Call call) {
+__global__ void __launch_bounds__(kThreads, kGeneralResidents) general_kernel(const __grid_constant__ Call call) {
   extern __shared__ double2 shared[];
   merge_general<C>(Cta{blockIdx.x}, call, *reinterpret_cast<Shared<C>*>(shared));
 }

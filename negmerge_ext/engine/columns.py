@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..in_memory.device_memory import CPU
 from ..in_memory.plain_tensor import Value, footprint
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
@@ -30,7 +31,7 @@ class Columns(NamedTuple):
 
 
 def gather_columns(plan: Plan[MemoryRows], target: Target, chosen: np.ndarray) -> Columns:
-    """The columns of the tensors ``chosen``, bool ``[tensors]``."""
+    """The columns of the tensors ``chosen``, bool ``[tensors]``, all on one device."""
     tensors = plan.tensors
     merged = tensors.merged
     place = np.flatnonzero(chosen[merged])
@@ -46,12 +47,15 @@ def gather_columns(plan: Plan[MemoryRows], target: Target, chosen: np.ndarray) -
         tensors.out_dtype[index],
     )
     direct = np.logical_and.reduce([row.row_major[at] for row, at in rows])
+    here = plan.base.on_cpu or not (plan.base.device[index] != CPU).any()
     unlike: dict[int, list[Value]] = {}
     for column in np.flatnonzero(~direct).tolist():
         values = [row.values[at[column]] for row, at in rows]
         views = [footprint(value) for value in values]
         order = storage_order(views[0].strides)
-        direct[column] = all(view.transpose(order).flags.c_contiguous for view in views)
+        direct[column] = all(view.transpose(order).flags.c_contiguous for view in views) and (
+            here or all(view.flags.aligned for view in views)
+        )
         if not direct[column]:
             unlike[column] = values
     copied = np.flatnonzero(chosen & (tensors.compute == COPIED))

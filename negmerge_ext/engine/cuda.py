@@ -6,7 +6,7 @@ all of it can be captured in a CUDA graph.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ..options import MODES
 from ..plan import Plan
 from .columns import Columns, gather_columns, storage_order
 from .rooms import Room
+
+if TYPE_CHECKING:
+    import torch
 
 
 def merge_on_device(plan: Plan[MemoryRows], target: Target, device: int, chosen: np.ndarray) -> None:
@@ -69,15 +72,19 @@ def _merge_unlike(
     """Merge the tensor of one column, whose base, models and output are ``values``."""
     order = storage_order(values[0].stride())
     views = [value.detach().permute(order) for value in values]
-    packed: list[tuple[Value, int]] = [
-        (view, view.data_ptr()) if view.is_contiguous() else packed_copy(view) for view in views[:-1]
-    ]
     out = views[-1]
-    packed.append((out, out.data_ptr()) if out.is_contiguous() else packed_room(out))
+    packed: list[tuple[Value, int]] = [
+        (view, view.data_ptr()) if _is_packed(view) else packed_copy(view) for view in views[:-1]
+    ]
+    packed.append((out, out.data_ptr()) if _is_packed(out) else packed_room(out))
     address = np.array([[start] for _, start in packed], np.int64)
     _merge_columns(plan, columns, one, address, device)
     if packed[-1][0] is not out:
         copy_elements(packed[-1][0], out)
+
+
+def _is_packed(view: torch.Tensor) -> bool:
+    return view.is_contiguous() and view.data_ptr() % view.element_size() == 0
 
 
 def merge_batch(

@@ -68,4 +68,7 @@ def named_out_of_memory() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as problem:
-        raise DeviceMemoryError(str(problem).partition("\n")[0].rstrip(". ")) from problem
+        raise DeviceMemoryError(
+            str(problem).partition("\n")[0].rstrip(". "),
+            remedy="Free memory of the device, merge in place (out=base), or merge .cpu() copies",
+        ) from problem

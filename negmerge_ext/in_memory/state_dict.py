@@ -28,8 +28,9 @@ class MemoryRows:
     """Where some tensors lie in memory.
 
     start: int64 ``[tensors]``, the address of each one's first element. row_major: bool ``[tensors]``,
-    whether the elements lie there packed in row-major order. sizes: int64 ``[tensors]``, bytes of each.
-    device: int64 ``[tensors]``, numbers of CUDA devices, -1 for the CPU; ``None``: all are on the CPU.
+    whether the elements lie there packed in row-major order, where a kernel can read them. sizes: int64
+    ``[tensors]``, bytes of each. device: int64 ``[tensors]``, numbers of CUDA devices, -1 for the CPU;
+    ``None``: all are on the CPU.
     ``values`` are the tensors, kept alive: ``held``, or those at the places ``at`` of it.
     """
 
@@ -120,6 +121,8 @@ class StateDictSource(TabledSource[MemoryRows]):
         if found is not None:
             self.tensors, self._start, self._row_major, self._sizes, self._device = found
             self.values: Sequence[Value] = values
+            if self._device is not None:
+                self._row_major &= self._aligned()
         else:
             _check_names(self.state, label)
             self._look_closely(values)
@@ -154,6 +157,13 @@ class StateDictSource(TabledSource[MemoryRows]):
         self._sizes = np.array([located.value.nbytes for located in found], np.int64)
         device = np.array([located.device for located in found], np.int64)
         self._device = None if (device == CPU).all() else device
+        if self._device is not None:
+            self._row_major &= self._aligned()
+
+    def _aligned(self) -> np.ndarray:
+        """Which tensors lie at multiples of their elements' size, as devices need it, or on the CPU."""
+        itemsize = self._sizes // np.maximum(self.tensors.numel, 1)
+        return np.asarray((self._start % np.maximum(itemsize, 1) == 0) | (self._device == CPU))
 
 
 def as_mapping(state: StateDict, label: str) -> Mapping[str, Any]:
