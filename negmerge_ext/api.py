@@ -159,7 +159,8 @@ def merge(
         ``None`` or ``"auto"``: tensors are merged where they lie, on the CPU or on CUDA devices (base, models
         and output of each on one of them), and files on the CPU. On a CUDA device the merge goes to torch's
         current stream and is not waited for; it can be captured in a ``torch.cuda.graph``. ``"cpu"``,
-        ``"cuda"``, ``"cuda:k"``: tensors must lie there, and files need ``"cpu"``.
+        ``"cuda"``, ``"cuda:k"``: files are merged there, and tensors must lie there, but for those in main
+        memory that go along with a base in a file.
     progress
         Show a bar while files are read or written, if standard error is a terminal.
     overwrite
