@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,6 +258,27 @@ class TestFailures:
         number, offset, error = caught.value.args
         assert (number, error) == (0, 0)
         assert offset >= size
+        self.check_that_all_is_well(batch, device)
+
+    def test_an_exception_of_a_signal_handler(
+        self, batch: Batch, cuda: ModuleType, merger: Any, tmp_path: Path
+    ) -> None:
+        """It ends the merge long before its end, and nothing of it is under way any more."""
+
+        def stop(number: int, frame: object) -> None:
+            raise InterruptedError
+
+        long = Batch.save(agreeing_cases(4, (200 * native.BLOCK,), (oracle.F32,)), tmp_path / "long")
+        device = merger(2, cuda.least_slot(4, True))
+        arguments, _ = long.arguments(np.zeros((1, 5), bool))
+        before = signal.signal(signal.SIGALRM, stop)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(InterruptedError):
+                device.merge(*arguments.values())
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
         self.check_that_all_is_well(batch, device)
 
     def test_arguments_that_cannot_be(
