@@ -26,14 +26,14 @@ def nvcc() -> str:
 
 @pytest.fixture(scope="module")
 def ptx(nvcc: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The device code of every kernel of a merge or a patch, by the end of its mangled name."""
+    """The device code of every kernel of a merge or a patch, by its mangled name."""
     code = dict[str, str]()
     for source in ("merge", "patch"):
         target = tmp_path_factory.mktemp("ptx") / f"{source}.ptx"
         run(nvcc, *COMPILE, "-arch=compute_80", "-ptx", KERNELS / f"{source}.cu", "-o", target)
         _, *kernels = re.split(r"\n(?=(?:\.\w+ )?\.entry )", target.read_text())
         for kernel in kernels:
-            found = re.search(r"\.entry \w*?\d([a-z]+_kernel\w*?)E?v?N?S?\w*\(", kernel)
+            found = re.search(r"\.entry (\w+)\(", kernel)
             assert found is not None, kernel[:200]
             code[found[1]] = kernel
     return code
@@ -89,23 +89,18 @@ def test_no_kernel_needs_a_stack(nvcc: str, tmp_path: Path) -> None:
         report = ran.stdout + ran.stderr
         frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill", report)
         assert len(frames) >= len(numbers), report
-        assert all(frame == ("0", "0", "0") for frame in frames), report
+        bad = re.findall(r"(Function properties.*\n.*[1-9]\d* bytes (?:stack|spill).*\n.*)", report)
+        assert not bad, "\n".join(bad)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("dtype", "together"),
-    [("0", [9, 4, 2, 1]), ("1", [9, 4, 2, 1]), ("2", [5, 2, 1]), ("3", [5, 2, 1])],
-    ids=["f64", "f32", "f16", "bf16"],
-)
-def test_plain_kernels_take_sixteen_bytes_at_a_time(
-    ptx: dict[str, str], dtype: str, together: list[int]
-) -> None:
+@pytest.mark.parametrize("dtype", [0, 1, 2, 3], ids=["f64", "f32", "f16", "bf16"])
+def test_plain_kernels_take_sixteen_bytes_at_a_time(ptx: dict[str, str], dtype: int) -> None:
     """The base and the first models are all on their way before the first is used; so are further models."""
     code = kernel(ptx, "plain_kernel", f"5DtypeE{dtype}E")
     steps = re.findall(r"ld\.global\.cs\.v4\.\w32|(?:add|sub)(?:\.rn)?\.f(?:32|64)", code)
     order = "".join("l" if step.startswith("ld") else "a" for step in steps)
-    assert [len(loads) for loads in re.findall("l+", order)] == together
+    assert [len(loads) for loads in re.findall("l+", order)] == [1 + 4, 2, 1]
     assert re.search(r"st\.global\.cs\.v4\.\w32", code)
 
 
@@ -117,5 +112,5 @@ def test_no_operation_is_fused_or_approximated(ptx: dict[str, str]) -> None:
         assert ".ftz" not in code, name
         assert ".approx" not in code, name
         assert "div.full" not in code, name
-    for parts in (("plain_kernel", "5DtypeE1E"), ("general_kernel", "If")):
+    for parts in (("plain_kernel", "5DtypeE1E"), ("general_kernel", "IfE")):
         assert "div.rn.f32" in kernel(ptx, *parts)
