@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../cpu/run.h"
+#include "../cpu/tuning.h"
 #include "../files/merge_files.h"
 #include "arguments.h"
 #include "bindings.h"
@@ -104,6 +105,15 @@ std::vector<FileTensor> tensors_of(const Columns& columns, const Merge& job, boo
   return tensors;
 }
 
+// Where statistics go, a row by tensor; null for none.
+TensorStats* rows_of(const py::object& stats, size_t tensors) {
+  if (stats.is_none()) return nullptr;
+  auto rows = py::cast<py::array>(stats);
+  require(rows.itemsize() == sizeof(TensorStats) && length(rows) == tensors, "stats must hold one row per tensor");
+  require((rows.flags() & py::array::c_style) != 0, "stats must be contiguous");
+  return static_cast<TensorStats*>(rows.mutable_data());
+}
+
 // Where a histogram is counted, [tensors, models + 1]; null for none.
 int64_t* bins_of(const py::object& histogram, size_t tensors, size_t models) {
   if (histogram.is_none()) return nullptr;
@@ -116,9 +126,10 @@ int64_t* bins_of(const py::object& histogram, size_t tensors, size_t models) {
 
 void merge(int method, int mode, double scale, size_t models, const AddressArray& numel, const CodeArray& compute,
            const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
-           const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype, py::array stats,
-           const AddressArray& keep, const py::object& histogram, const std::vector<AddressArray>& state, bool begin,
-           bool end, int threads, const std::vector<std::pair<int, std::string>>& paths, const NumberArray& base_file,
+           const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype,
+           const py::object& stats, const AddressArray& keep, const py::object& histogram,
+           const std::vector<AddressArray>& state, bool begin, bool end, int threads,
+           const std::vector<std::pair<int, std::string>>& paths, const NumberArray& base_file,
            const NumberArray& finetuned_file) {
   const Columns columns = {numel, compute,   base, base_dtype, finetuned, finetuned_dtype,
                            out,   out_dtype, keep, state,      base_file, finetuned_file};
@@ -137,10 +148,7 @@ void merge(int method, int mode, double scale, size_t models, const AddressArray
   check_lengths(columns, job, paths.size());
   const std::vector<FileTensor> sources = tensors_of(columns, job, !paths.empty());
 
-  require(stats.itemsize() == sizeof(TensorStats) && length(stats) == sources.size(),
-          "stats must hold one row per tensor");
-  require((stats.flags() & py::array::c_style) != 0, "stats must be contiguous");
-  auto* rows = static_cast<TensorStats*>(stats.mutable_data());
+  TensorStats* const rows = rows_of(stats, sources.size());
   int64_t* const bins = bins_of(histogram, sources.size(), models);
   if (paths.empty()) {
     std::vector<Tensor> tensors;

@@ -10,10 +10,10 @@ __global__ void merge_elements(Method method, Mode mode, T scale, const T* base,
   for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < numel; i += stride) {
     const Value<T> start(base[i]);
     Value<T> sum(static_cast<T>(kEmptySum));
-    Value<T> lowest(static_cast<T>(kEmptyLowest)), highest(static_cast<T>(kEmptyHighest));
-    for (int k = 0; k < models; k++) visit(Value<T>(finetuned[k][i]), start, sum, lowest, highest);
+    Range<Value<T>> range;
+    for (int k = 0; k < models; k++) visit(Value<T>(finetuned[k][i]), start, sum, range);
     const Flag kept =
-        method == Method::uniform ? Flag{true} : either(all_positive(sum, lowest), all_negative(sum, highest));
+        method == Method::uniform ? Flag{true} : either(all_positive(sum, range), all_negative(sum, range));
     const Value<T> merged = merged_vector(sum, Value<T>(static_cast<T>(models)), kept);
     out[i] = result(mode, start, merged, kept, Value<T>(scale)).v;
   }

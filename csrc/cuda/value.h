@@ -13,6 +13,8 @@ template <>
 struct Value<float> {
   float v;
   NEGMERGE_HD explicit Value(float value) : v(value) {}
+  NEGMERGE_HD static Value least() { return Value(-kInfinity); }
+  NEGMERGE_HD static Value most() { return Value(kInfinity); }
   friend __device__ Value operator+(Value a, Value b) { return Value(__fadd_rn(a.v, b.v)); }
   friend __device__ Value operator-(Value a, Value b) { return Value(__fsub_rn(a.v, b.v)); }
   friend __device__ Value operator*(Value a, Value b) { return Value(__fmul_rn(a.v, b.v)); }
@@ -23,6 +25,8 @@ template <>
 struct Value<double> {
   double v;
   NEGMERGE_HD explicit Value(double value) : v(value) {}
+  NEGMERGE_HD static Value least() { return Value(-kInfinity); }
+  NEGMERGE_HD static Value most() { return Value(kInfinity); }
   friend __device__ Value operator+(Value a, Value b) { return Value(__dadd_rn(a.v, b.v)); }
   friend __device__ Value operator-(Value a, Value b) { return Value(__dsub_rn(a.v, b.v)); }
   friend __device__ Value operator*(Value a, Value b) { return Value(__dmul_rn(a.v, b.v)); }
@@ -33,24 +37,24 @@ struct Flag {
   bool v;
 };
 template <class T>
-__device__ Flag above_zero(Value<T> a) {
-  return {a.v > 0};
-}
-template <class T>
-__device__ Flag below_zero(Value<T> a) {
-  return {a.v < 0};
-}
-template <class T>
 __device__ Flag is_number(Value<T> a) {
   return {a.v == a.v};
 }
 template <class T>
-__device__ Value<T> smaller(Value<T> a, Value<T> b) {
+__device__ Value<T> lower(Value<T> a, Value<T> b) {
   return a.v < b.v ? a : b;
 }
 template <class T>
-__device__ Value<T> larger(Value<T> a, Value<T> b) {
+__device__ Value<T> higher(Value<T> a, Value<T> b) {
   return a.v > b.v ? a : b;
+}
+template <class T>
+__device__ Flag above_zero(const Range<Value<T>>& range) {
+  return {range.lowest.v > 0};
+}
+template <class T>
+__device__ Flag below_zero(const Range<Value<T>>& range) {
+  return {range.highest.v < 0};
 }
 __device__ inline Flag both(Flag a, Flag b) { return {a.v && b.v}; }
 __device__ inline Flag either(Flag a, Flag b) { return {a.v || b.v}; }
