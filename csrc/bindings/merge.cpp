@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../cpu/run.h"
+#include "../cpu/tuning.h"
 #include "../files/merge_files.h"
 #include "bindings.h"
 #include "columns.h"
@@ -28,6 +29,15 @@ void check_files(const Columns& columns, const FileColumns& numbers, size_t file
       require(given->data()[i] < static_cast<int64_t>(files), "there is no such file");
 }
 
+// Where statistics go, a row by tensor; null for none.
+TensorStats* rows_of(const py::object& stats, size_t tensors) {
+  if (stats.is_none()) return nullptr;
+  auto rows = py::cast<py::array>(stats);
+  require(rows.itemsize() == sizeof(TensorStats) && length(rows) == tensors, "stats must hold one row per tensor");
+  require((rows.flags() & py::array::c_style) != 0, "stats must be contiguous");
+  return static_cast<TensorStats*>(rows.mutable_data());
+}
+
 // Where a histogram is counted, [tensors, models + 1]; null for none.
 int64_t* bins_of(const py::object& histogram, size_t tensors, size_t models) {
   if (histogram.is_none()) return nullptr;
@@ -39,9 +49,10 @@ int64_t* bins_of(const py::object& histogram, size_t tensors, size_t models) {
 
 void merge(int method, int mode, double scale, size_t models, const AddressArray& numel, const CodeArray& compute,
            const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
-           const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype, py::array stats,
-           const AddressArray& keep, const py::object& histogram, const std::vector<AddressArray>& state, bool begin,
-           bool end, int threads, const std::vector<std::pair<int, std::string>>& paths, const NumberArray& base_file,
+           const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype,
+           const py::object& stats, const AddressArray& keep, const py::object& histogram,
+           const std::vector<AddressArray>& state, bool begin, bool end, int threads,
+           const std::vector<std::pair<int, std::string>>& paths, const NumberArray& base_file,
            const NumberArray& finetuned_file) {
   const Columns columns = {numel, compute, base, base_dtype, finetuned, finetuned_dtype, out, out_dtype, keep, state};
   const FileColumns numbers = {base_file, finetuned_file};
@@ -56,10 +67,7 @@ void merge(int method, int mode, double scale, size_t models, const AddressArray
     return in_files && (k < 0 ? base_number[t] : finetuned_number[t * given + static_cast<size_t>(k)]) >= 0;
   });
 
-  require(stats.itemsize() == sizeof(TensorStats) && length(stats) == tensors.size(),
-          "stats must hold one row per tensor");
-  require((stats.flags() & py::array::c_style) != 0, "stats must be contiguous");
-  auto* rows = static_cast<TensorStats*>(stats.mutable_data());
+  TensorStats* const rows = rows_of(stats, tensors.size());
   int64_t* const bins = bins_of(histogram, tensors.size(), models);
   if (!in_files) {
     without_gil([&](const Poll& poll) { return run_merge(job, tensors, rows, bins, threads, poll); });

@@ -19,7 +19,6 @@ from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
 from ..options import MODES
 from ..plan import COPIED, Plan
-from ..stats import NATIVE_STATS
 
 #: Memory that packed copies take where the user set no limit.
 PACKING_BYTES = 64 << 20
@@ -116,7 +115,6 @@ def _merge_addresses(
         finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
         out=address[-1],
         out_dtype=dtype[-1],
-        stats=np.zeros(len(numel), NATIVE_STATS),
         threads=threads,
     )
 
