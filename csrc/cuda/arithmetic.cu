@@ -10,7 +10,7 @@ __global__ void merge_elements(Method method, Mode mode, T scale, const T* base,
   for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < numel; i += stride) {
     const Value<T> start(base[i]);
     Value<T> sum(static_cast<T>(kEmptySum));
-    Range<Value<T>> range;
+    DeltaRange<Value<T>> range;
     for (int k = 0; k < models; k++) visit(Value<T>(finetuned[k][i]), start, sum, range);
     const Flag kept =
         method == Method::uniform ? Flag{true} : either(all_positive(sum, range), all_negative(sum, range));

@@ -49,11 +49,11 @@ __device__ Value<T> higher(Value<T> a, Value<T> b) {
   return a.v > b.v ? a : b;
 }
 template <class T>
-__device__ Flag above_zero(const Range<Value<T>>& range) {
+__device__ Flag above_zero(const DeltaRange<Value<T>>& range) {
   return {range.lowest.v > 0};
 }
 template <class T>
-__device__ Flag below_zero(const Range<Value<T>>& range) {
+__device__ Flag below_zero(const DeltaRange<Value<T>>& range) {
   return {range.highest.v < 0};
 }
 __device__ inline Flag both(Flag a, Flag b) { return {a.v && b.v}; }
