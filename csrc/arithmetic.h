@@ -21,14 +21,14 @@ constexpr double kEmptySum = -0.0;
 // The lowest and the highest difference seen, in an order that V chooses: by value, or by their bits as signed integers
 // where that is faster. Either puts positive numbers above +0 and negative ones below; -0 is the lowest of all bits.
 template <class V>
-struct Range {
+struct DeltaRange {
   V lowest = V::most(), highest = V::least();
 };
 
 // Add one task vector to the running sum and widen the range of differences. Minimum and maximum cost half of what
 // comparisons do; they may pass over a NaN, which however stays in the sum.
 template <class V>
-NEGMERGE_HD V visit(V finetuned, V base, V& sum, Range<V>& range) {
+NEGMERGE_HD V visit(V finetuned, V base, V& sum, DeltaRange<V>& range) {
   const V delta = finetuned - base;
   sum = sum + delta;
   range.lowest = lower(delta, range.lowest);
@@ -38,18 +38,18 @@ NEGMERGE_HD V visit(V finetuned, V base, V& sum, Range<V>& range) {
 
 // The same for the first task vector, whatever sum and range are.
 template <class V>
-NEGMERGE_HD void visit_first(V finetuned, V base, V& sum, Range<V>& range) {
+NEGMERGE_HD void visit_first(V finetuned, V base, V& sum, DeltaRange<V>& range) {
   sum = range.lowest = range.highest = finetuned - base;
 }
 
 // Where all differences are positive. A sum is NaN if some difference is, or if infinities of both signs met; either
 // way there is no consensus.
 template <class V>
-NEGMERGE_HD auto all_positive(V sum, const Range<V>& range) -> decltype(is_number(sum)) {
+NEGMERGE_HD auto all_positive(V sum, const DeltaRange<V>& range) -> decltype(is_number(sum)) {
   return both(above_zero(range), is_number(sum));
 }
 template <class V>
-NEGMERGE_HD auto all_negative(V sum, const Range<V>& range) -> decltype(is_number(sum)) {
+NEGMERGE_HD auto all_negative(V sum, const DeltaRange<V>& range) -> decltype(is_number(sum)) {
   return both(below_zero(range), is_number(sum));
 }
 

@@ -101,13 +101,13 @@ NEGMERGE_HD Pack<V> higher(Pack<V> a, const Pack<V>& b) {
   return a;
 }
 template <class V>
-NEGMERGE_HD PackMask<V> above_zero(const Range<Pack<V>>& range) {
+NEGMERGE_HD PackMask<V> above_zero(const DeltaRange<Pack<V>>& range) {
   PackMask<V> mask;
   for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::range_above_zero(range.lowest.v[i]);
   return mask;
 }
 template <class V>
-NEGMERGE_HD PackMask<V> below_zero(const Range<Pack<V>>& range) {
+NEGMERGE_HD PackMask<V> below_zero(const DeltaRange<Pack<V>>& range) {
   PackMask<V> mask;
   for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::range_below_zero(range.lowest.v[i], range.highest.v[i]);
   return mask;
@@ -174,12 +174,6 @@ NEGMERGE_HD Pack<F32> narrow(const Pack<F64>& a) {
   Pack<F32> small;
   for (int i = 0; i < Pack<F32>::kRegisters; i++) small.v[i] = F64::narrow(a.v[2 * i], a.v[2 * i + 1]);
   return small;
-}
-
-// Add squares of what was fp32: they are exact in fp64, so that it is all one whether an instruction set adds them in
-// an operation of their own.
-NEGMERGE_HD void add_squares(const Pack<F64>& wide, Pack<F64>& sum) {
-  for (int i = 0; i < Pack<F64>::kRegisters; i++) sum.v[i] = F64::add_exact_square(wide.v[i], sum.v[i]);
 }
 
 template <Dtype kDtype>

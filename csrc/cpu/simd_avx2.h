@@ -120,7 +120,6 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm256_mul_pd(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm256_div_pd(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a.r); }
-  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return sum + a * a; }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm256_max_pd(a.r, b.r); }
 
   static NEGMERGE_HD F64 least() { return F64(-kInfinity); }

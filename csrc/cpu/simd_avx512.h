@@ -115,7 +115,6 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm512_mul_pd(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm512_div_pd(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return _mm512_abs_pd(a.r); }
-  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return _mm512_fmadd_pd(a.r, a.r, sum.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm512_max_pd(a.r, b.r); }
 
   static NEGMERGE_HD F64 least() { return F64(-kInfinity); }

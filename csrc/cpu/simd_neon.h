@@ -98,7 +98,6 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return vmulq_f64(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return vdivq_f64(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return vabsq_f64(a.r); }
-  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return vfmaq_f64(sum.r, a.r, a.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return vbslq_f64(vcgtq_f64(a.r, b.r), a.r, b.r); }
 
   static NEGMERGE_HD F64 least() { return F64(-kInfinity); }

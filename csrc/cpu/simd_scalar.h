@@ -147,7 +147,6 @@ struct F32 : Plain<F32, float, int32_t, 8> {
 struct F64 : Plain<F64, double, int64_t, 4> {
   using Plain::Plain;
 
-  static NEGMERGE_HD F64 add_exact_square(const F64& a, const F64& sum) { return sum + a * a; }
   static NEGMERGE_HD void widen(const F32& a, F64& low, F64& high) {
     for (int i = 0; i < kLanes; i++) low.v[i] = a.v[i], high.v[i] = a.v[i + kLanes];
   }

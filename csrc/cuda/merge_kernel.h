@@ -51,7 +51,7 @@ struct Quad {
   bool wide;       // whether they are loaded and stored together
   uint32_t base_word[sizeof(C)];
   V base[kSize], sum[kSize];
-  Range<V> range[kSize];
+  DeltaRange<V> range[kSize];
   uint32_t positive[kSize], negative[kSize];  // numbers of differences, for a histogram
 
   template <Dtype kDtype>
@@ -82,7 +82,7 @@ struct Quad {
   NEGMERGE_HD void start() {
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
       sum[i] = V(static_cast<C>(kEmptySum));
-      range[i] = Range<V>();
+      range[i] = DeltaRange<V>();
       positive[i] = negative[i] = 0;
     }
   }

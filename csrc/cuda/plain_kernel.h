@@ -21,7 +21,7 @@ struct Plain {
   static constexpr uint32_t kTogether = 4;
   P base;
   V sum[kElements];
-  Range<V> range[kElements];
+  DeltaRange<V> range[kElements];
 
   // Models are all on their way before the first is used.
   template <uint32_t kModels>
@@ -38,7 +38,7 @@ struct Plain {
     base = P::load(static_cast<const uint8_t*>(row.base) + offset);
     NEGMERGE_UNROLL for (int i = 0; i < kElements; i++) {
       sum[i] = V(static_cast<C>(kEmptySum));
-      range[i] = Range<V>();
+      range[i] = DeltaRange<V>();
     }
     const void* const* finetuned = call.table.finetuned + row.first_model;
     uint32_t k = 0;

@@ -89,11 +89,11 @@ NEGMERGE_HD Value<T> higher(Value<T> a, Value<T> b) {
   return larger(a, b);
 }
 template <class T>
-NEGMERGE_HD Flag above_zero(const Range<Value<T>>& range) {
+NEGMERGE_HD Flag above_zero(const DeltaRange<Value<T>>& range) {
   return above_zero(range.lowest);
 }
 template <class T>
-NEGMERGE_HD Flag below_zero(const Range<Value<T>>& range) {
+NEGMERGE_HD Flag below_zero(const DeltaRange<Value<T>>& range) {
   return below_zero(range.highest);
 }
 template <class T>
