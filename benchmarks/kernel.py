@@ -8,6 +8,8 @@ fine-tuned models and the result 1.25 GB or more. Timed in interleaved rounds ov
 * merge: negmerge_ext.merge() into a given result, with every instruction set, with all cores and with one.
   It counts N + 2 tensors: what must be read and written.
 * merge, new result: the same, allocating what it returns.
+* native call, with and without statistics: what the merge spends its time in. merge() computes none when it
+  returns a state dict; merges between files and inspect() do.
 * torch.stack, torch in place, torch.compile: harness/torch_formulas.py, tensor by tensor, into the given
   result; and torch.compile with a new result. What they give is compared with the merge's.
 
@@ -21,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from harness import options, state_dicts, torch_formulas
+from harness import native_calls, options, state_dicts, torch_formulas
 from harness.models import Shapes
 from harness.read_speed import ONE_THREAD, VARIANTS, Reader
 from harness.samples import fastest, median
@@ -64,6 +66,9 @@ class Case:
             if name != native.active_instruction_set():
                 variants[f"merge, {name}"] = with_instruction_set(name, self.merge)
         variants["merge, new result"] = timed(lambda: self.merge(out=None))
+        for name, statistics in (("native call", False), ("native call, statistics", True)):
+            states = self.base, self.finetuned, self.out
+            variants[name] = timed(native_calls.merge(*states, SCALE, statistics=statistics))
         return variants | {name: timed(self.checked_peer(name)) for name in peers}
 
     def merge(self, **changed: Any) -> object:

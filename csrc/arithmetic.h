@@ -1,8 +1,8 @@
 // The arithmetic of every method, once, for scalars, SIMD registers and CUDA alike (docs/arithmetic.md).
 //
-// V is a value or a vector of values of the compute type, Mask what its comparisons give; their functions (above_zero,
-// below_zero, is_number, both, either, select, smaller, larger) are found by argument type. Each operation is rounded
-// by itself: translation units that include this header are compiled without contraction of multiplications and
+// V is a value or a vector of values of the compute type, Mask what its comparisons give; their functions (lower,
+// higher, above_zero, below_zero, is_number, both, either, select) are found by argument type. Each operation is
+// rounded by itself: translation units that include this header are compiled without contraction of multiplications and
 // additions.
 #pragma once
 
@@ -18,29 +18,39 @@ constexpr int kMethods = 2, kModes = 3;
 // The running sum starts here: -0.0 + x is x for every x, +0.0 + -0.0 is not.
 constexpr double kEmptySum = -0.0;
 
-// The range of differences starts empty, from +infinity down to -infinity.
-constexpr float kEmptyLowest = __builtin_huge_valf(), kEmptyHighest = -__builtin_huge_valf();
+// The lowest and the highest difference seen, in an order that V chooses: by value, or by their bits as signed integers
+// where that is faster. Either puts positive numbers above +0 and negative ones below; -0 is the lowest of all bits.
+template <class V>
+struct DeltaRange {
+  V lowest = V::most(), highest = V::least();
+};
 
 // Add one task vector to the running sum and widen the range of differences. Minimum and maximum cost half of what
 // comparisons do; they may pass over a NaN, which however stays in the sum.
 template <class V>
-NEGMERGE_HD V visit(V finetuned, V base, V& sum, V& lowest, V& highest) {
+NEGMERGE_HD V visit(V finetuned, V base, V& sum, DeltaRange<V>& range) {
   const V delta = finetuned - base;
   sum = sum + delta;
-  lowest = smaller(delta, lowest);
-  highest = larger(delta, highest);
+  range.lowest = lower(delta, range.lowest);
+  range.highest = higher(delta, range.highest);
   return delta;
+}
+
+// The same for the first task vector, whatever sum and range are.
+template <class V>
+NEGMERGE_HD void visit_first(V finetuned, V base, V& sum, DeltaRange<V>& range) {
+  sum = range.lowest = range.highest = finetuned - base;
 }
 
 // Where all differences are positive. A sum is NaN if some difference is, or if infinities of both signs met; either
 // way there is no consensus.
 template <class V>
-NEGMERGE_HD auto all_positive(V sum, V lowest) -> decltype(above_zero(lowest)) {
-  return both(above_zero(lowest), is_number(sum));
+NEGMERGE_HD auto all_positive(V sum, const DeltaRange<V>& range) -> decltype(is_number(sum)) {
+  return both(above_zero(range), is_number(sum));
 }
 template <class V>
-NEGMERGE_HD auto all_negative(V sum, V highest) -> decltype(below_zero(highest)) {
-  return both(below_zero(highest), is_number(sum));
+NEGMERGE_HD auto all_negative(V sum, const DeltaRange<V>& range) -> decltype(is_number(sum)) {
+  return both(below_zero(range), is_number(sum));
 }
 
 // The merged task vector: the mean over all models where kept, zero elsewhere.

@@ -27,6 +27,8 @@ constexpr NEGMERGE_HD size_t item_size(Dtype dtype) {
   }
 }
 
+constexpr float kInfinity = __builtin_huge_valf();
+
 NEGMERGE_HD uint32_t bits_of(float value) {
   uint32_t bits;
   memcpy(&bits, &value, 4);

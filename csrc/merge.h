@@ -44,6 +44,7 @@ struct Merge {
   size_t models = 0;        // N
   size_t models_given = 0;  // of this call
   bool begin = true, end = true;
+  bool statistics = true;
   bool histogram = false;
   bool stream = false;  // the output is too large for the caches to hold: write it past them
 };

@@ -24,7 +24,7 @@ def merge(
     finetuned_dtype: _Column,
     out: _Column,
     out_dtype: _Column,
-    stats: np.ndarray,
+    stats: np.ndarray | None,
     keep: _Column,
     histogram: np.ndarray | None,
     state: Sequence[_Column],

@@ -66,7 +66,7 @@ def merge(
     finetuned_dtype: Column,
     out: Column,
     out_dtype: Column,
-    stats: np.ndarray,
+    stats: np.ndarray | None = None,
     keep: Column = (),
     histogram: np.ndarray | None = None,
     state: State | None = None,

@@ -97,13 +97,14 @@ def merge(
     by: Callable[..., None] = native.merge,
     whole_items: bool = False,
     keep: bool = True,
+    statistics: bool = True,
 ) -> Result:
     """Merge ``cases`` (which share N, method, mode and scale) in one batch.
 
     groups: numbers of models given call by call through a ``State``; empty: all at once. cut: elements
-    after which each tensor is cut into a further call. write=False asks for statistics only. by: what is
-    called, with the arguments of ``native.merge``. whole_items: every array begins at a multiple of its item
-    size. keep=False does not ask for keep bits.
+    after which each tensor is cut into a further call. write=False asks for statistics only, statistics=False
+    for none (they are zero then). by: what is called, with the arguments of ``native.merge``. whole_items:
+    every array begins at a multiple of its item size. keep=False does not ask for keep bits.
     """
     tensors = [Tensor(case, offset + 5 * i, alias, whole_items) for i, case in enumerate(cases)]
     stats = np.zeros(len(cases), NATIVE_STATS)
@@ -112,7 +113,7 @@ def merge(
     step = cut or max(longest, 1)
     for start in range(0, max(longest, 1), step):
         chunks = [_Chunk(t, min(start, t.numel), min(start + step, t.numel)) for t in tensors]
-        _merge_chunks(chunks, stats, bins, threads, write, groups, by, keep)
+        _merge_chunks(chunks, stats if statistics else None, bins, threads, write, groups, by, keep)
     for tensor in tensors:
         tensor.check_inputs()
     return Result([t.result() for t in tensors], [t.keep.array() for t in tensors], stats, bins)
@@ -175,7 +176,7 @@ class _Chunk:
 
 def _merge_chunks(
     chunks: Sequence[_Chunk],
-    stats: np.ndarray,
+    stats: np.ndarray | None,
     histogram: np.ndarray | None,
     threads: int,
     write: bool,

@@ -109,6 +109,12 @@ TARGETS = (
         False,
         _kernel(lambda case: case.ratio("merge, new result", "merge"), ("float32",), (8,)),
     ),
+    Target(
+        "statistics in the same pass, fp32, over none",
+        1.03,
+        False,
+        _kernel(lambda case: case.ratio("native call, statistics", "native call"), ("float32",)),
+    ),
     Target("`torch.compile` over merge, fp32", 2, True, _torch("torch.compile"), 1),
     Target(
         "the same, new results, fp32", 2, True, _torch("torch.compile, new result", "merge, new result"), 1

@@ -34,12 +34,21 @@ def kernel(benchmarks: Benchmarks) -> str:
             number(case.bandwidth("merge")),
             f"{case.over_read():.2f}",
             f"{case.ratio('merge, new result', 'merge'):.2f}",
+            f"{case.ratio('native call, statistics', 'native call'):.2f}",
             case.spread("merge", 1e3),
             str(case.rounds),
         ]
         for case in _kernel_cases(benchmarks)
     ]
-    head = ["dtype", "N", "read GB/s", "merge GB/s", "merge over read", "new result over given one"]
+    head = [
+        "dtype",
+        "N",
+        "read GB/s",
+        "merge GB/s",
+        "merge over read",
+        "new result over given one",
+        "statistics over none",
+    ]
     return table([*head, "merge ms (quartiles)", "rounds"], rows)
 
 

@@ -52,10 +52,12 @@ inline std::vector<FileTensor> file_tensors_of(const Columns& columns, const Mer
 }
 
 // Where statistics are counted, a row for each tensor.
-inline TensorStats* stats_of(py::array& stats, size_t tensors) {
-  require(stats.itemsize() == sizeof(TensorStats) && length(stats) == tensors, "stats must hold one row per tensor");
-  require((stats.flags() & py::array::c_style) != 0, "stats must be contiguous");
-  return static_cast<TensorStats*>(stats.mutable_data());
+inline TensorStats* stats_of(const py::object& stats, size_t tensors) {
+  if (stats.is_none()) return nullptr;
+  auto rows = py::cast<py::array>(stats);
+  require(rows.itemsize() == sizeof(TensorStats) && length(rows) == tensors, "stats must hold one row per tensor");
+  require((rows.flags() & py::array::c_style) != 0, "stats must be contiguous");
+  return static_cast<TensorStats*>(rows.mutable_data());
 }
 
 // Where a histogram is counted, [tensors, models + 1]; null for none.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../cpu/run.h"
+#include "../cpu/tuning.h"
 #include "bindings.h"
 #include "file_columns.h"
 
@@ -12,7 +13,8 @@ namespace {
 
 void merge(int method, int mode, double scale, size_t models, const AddressArray& numel, const CodeArray& compute,
            const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
-           const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype, py::array stats,
+           const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype,
+           const py::object& stats,
            const AddressArray& keep, const py::object& histogram, const std::vector<AddressArray>& state, bool begin,
            bool end, int threads, const Paths& paths, const NumberArray& base_file, const NumberArray& finetuned_file) {
   const Columns columns = {numel, compute, base, base_dtype, finetuned, finetuned_dtype, out, out_dtype, keep, state};

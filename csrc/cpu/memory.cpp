@@ -8,14 +8,10 @@
 #include <cstring>
 
 #include "pool.h"
+#include "tuning.h"
 
 namespace negmerge {
 namespace {
-
-// Memory below this is left to the page faults of who writes it.
-constexpr size_t kWorthwhile = size_t{4} << 20;
-// What one thread does at a time: whole huge pages, which two threads would otherwise both clear.
-constexpr size_t kPiece = size_t{8} << 20;
 
 struct Span {
   uintptr_t begin, end;
@@ -42,10 +38,10 @@ std::vector<Span> joined(const std::vector<Area>& areas, size_t page) {
   return result;
 }
 
-// Cuts a span at multiples of kPiece.
+// Cuts a span at multiples of kPagesAtOnce.
 void cut(Span span, std::vector<Span>& pieces) {
   while (span.begin < span.end) {
-    const uintptr_t end = std::min(span.end, rounded_up(span.begin + 1, kPiece));
+    const uintptr_t end = std::min(span.end, rounded_up(span.begin + 1, kPagesAtOnce));
     pieces.push_back({span.begin, end});
     span.begin = end;
   }
@@ -59,7 +55,7 @@ bool populate(const std::vector<Area>& areas, int threads, const Poll& poll) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   std::vector<Span> pieces;
   for (const Span& span : joined(areas, page)) {
-    if (span.end - span.begin < kWorthwhile) continue;
+    if (span.end - span.begin < kWorthPopulating) continue;
     madvise(reinterpret_cast<void*>(span.begin), span.end - span.begin, MADV_HUGEPAGE);
     cut(span, pieces);
   }
@@ -81,8 +77,8 @@ bool copy(const std::vector<const char*>& sources, const std::vector<Area>& area
   };
   std::vector<Piece> pieces;
   for (size_t i = 0; i < areas.size(); i++)
-    for (size_t begin = 0; begin < areas[i].size; begin += kPiece)
-      pieces.push_back({sources[i] + begin, areas[i].begin + begin, std::min(kPiece, areas[i].size - begin)});
+    for (size_t begin = 0; begin < areas[i].size; begin += kPagesAtOnce)
+      pieces.push_back({sources[i] + begin, areas[i].begin + begin, std::min(kPagesAtOnce, areas[i].size - begin)});
   const auto work = [&](size_t i) { std::memcpy(pieces[i].destination, pieces[i].source, pieces[i].size); };
   return parallel_for(pieces.size(), threads, work, poll);
 }

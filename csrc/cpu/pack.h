@@ -27,6 +27,11 @@ struct PackMask {
     for (int i = 0; i < kRegisters; i++) bits |= V::mask_bits(m[i]) << (i * V::kLanes);
     return bits;
   }
+  NEGMERGE_HD bool any() const {
+    typename V::Mask some = m[0];
+    for (int i = 1; i < kRegisters; i++) some = V::mask_or(some, m[i]);
+    return V::any(some);
+  }
 };
 
 template <class V>
@@ -47,6 +52,15 @@ struct Pack {
   }
   NEGMERGE_HD void store(void* to) const {
     for (int i = 0; i < kRegisters; i++) v[i].store(static_cast<Scalar*>(to) + i * V::kLanes);
+  }
+  static NEGMERGE_HD Pack least() { return all(V::least()); }
+  static NEGMERGE_HD Pack most() { return all(V::most()); }
+
+ private:
+  static NEGMERGE_HD Pack all(V value) {
+    Pack p;
+    for (V& r : p.v) r = value;
+    return p;
   }
 };
 
@@ -75,19 +89,36 @@ NEGMERGE_HD Pack<V> magnitude(Pack<V> a) {
   for (V& r : a.v) r = V::magnitude(r);
   return a;
 }
-// The smaller; b where one is NaN, or on NEON perhaps NaN.
+// The ends of a range of differences, see csrc/arithmetic.h.
 template <class V>
-NEGMERGE_HD Pack<V> smaller(Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::smaller(a.v[i], b.v[i]);
+NEGMERGE_HD Pack<V> lower(Pack<V> a, const Pack<V>& b) {
+  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::lower(a.v[i], b.v[i]);
   return a;
 }
-// The larger; b where a is NaN.
+template <class V>
+NEGMERGE_HD Pack<V> higher(Pack<V> a, const Pack<V>& b) {
+  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::higher(a.v[i], b.v[i]);
+  return a;
+}
+template <class V>
+NEGMERGE_HD PackMask<V> above_zero(const DeltaRange<Pack<V>>& range) {
+  PackMask<V> mask;
+  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::range_above_zero(range.lowest.v[i]);
+  return mask;
+}
+template <class V>
+NEGMERGE_HD PackMask<V> below_zero(const DeltaRange<Pack<V>>& range) {
+  PackMask<V> mask;
+  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::range_below_zero(range.lowest.v[i], range.highest.v[i]);
+  return mask;
+}
+
+// The larger by value; b where a is NaN.
 template <class V>
 NEGMERGE_HD Pack<V> larger(Pack<V> a, const Pack<V>& b) {
   for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::larger(a.v[i], b.v[i]);
   return a;
 }
-
 template <class V>
 NEGMERGE_HD PackMask<V> above_zero(const Pack<V>& a) {
   PackMask<V> mask;
@@ -122,10 +153,10 @@ NEGMERGE_HD Pack<V> select(const PackMask<V>& mask, Pack<V> a, const Pack<V>& b)
   return a;
 }
 template <class V>
-NEGMERGE_HD uint32_t non_finite_bits(const Pack<V>& a) {
+NEGMERGE_HD PackMask<V> non_finite(const Pack<V>& a) {
   PackMask<V> mask;
   for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::non_finite(a.v[i]);
-  return mask.bits();
+  return mask;
 }
 template <class V>
 NEGMERGE_HD bool any_nan(const Pack<V>& a) {
@@ -143,12 +174,6 @@ NEGMERGE_HD Pack<F32> narrow(const Pack<F64>& a) {
   Pack<F32> small;
   for (int i = 0; i < Pack<F32>::kRegisters; i++) small.v[i] = F64::narrow(a.v[2 * i], a.v[2 * i + 1]);
   return small;
-}
-
-// Add squares of what was fp32: they are exact in fp64, so that it is all one whether an instruction set adds them in
-// an operation of their own.
-NEGMERGE_HD void add_squares(const Pack<F64>& wide, Pack<F64>& sum) {
-  for (int i = 0; i < Pack<F64>::kRegisters; i++) sum.v[i] = F64::add_exact_square(wide.v[i], sum.v[i]);
 }
 
 template <Dtype kDtype>

@@ -30,7 +30,8 @@ int useful_threads(const Merge& merge, const std::vector<Tensor>& tensors, int t
 
 bool run_merge(const Merge& asked, const std::vector<Tensor>& tensors, TensorStats* stats, int64_t* histogram,
                int threads, const Poll& poll) {
-  const Merge merge = tuned(asked, tensors);
+  Merge merge = tuned(asked, tensors);
+  merge.statistics = stats != nullptr;
   BlockTable blocks;
   for (const Tensor& tensor : tensors) blocks.append(tensor.numel);
   blocks.allocate();
@@ -48,7 +49,7 @@ bool run_merge(const Merge& asked, const std::vector<Tensor>& tensors, TensorSta
     for (size_t h = 0; h < bins; h++) histogram[t * bins + h] += own[h];
   };
   if (!parallel_for(blocks.size(), useful_threads(merge, tensors, threads), work, poll)) return false;
-  if (merge.end) blocks.add_up(stats);
+  if (merge.end && merge.statistics) blocks.add_up(stats);
   return true;
 }
 

@@ -16,7 +16,8 @@ struct TensorStats {
   double sum_squares, max_abs;
 };
 
-// `histogram` is [tensors][models + 1], added to, or null. Returns false if poll() stopped it.
+// `stats` is by tensor or null, `histogram` [tensors][models + 1] or null; both are added to. Returns false if poll()
+// stopped it.
 bool run_merge(const Merge& merge, const std::vector<Tensor>& tensors, TensorStats* stats, int64_t* histogram,
                int threads, const Poll& poll);
 

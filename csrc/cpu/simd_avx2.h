@@ -25,8 +25,20 @@ struct F32 {
   friend NEGMERGE_HD F32 operator*(F32 a, F32 b) { return _mm256_mul_ps(a.r, b.r); }
   friend NEGMERGE_HD F32 operator/(F32 a, F32 b) { return _mm256_div_ps(a.r, b.r); }
   static NEGMERGE_HD F32 magnitude(F32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.r); }
-  static NEGMERGE_HD F32 smaller(F32 a, F32 b) { return _mm256_min_ps(a.r, b.r); }
   static NEGMERGE_HD F32 larger(F32 a, F32 b) { return _mm256_max_ps(a.r, b.r); }
+
+  // Ranges by bits: units that add floating-point numbers are busy with sums.
+  static NEGMERGE_HD F32 least() { return F32(-0.0f); }
+  static NEGMERGE_HD F32 most() { return F32(kInfinity); }
+  static NEGMERGE_HD F32 lower(F32 a, F32 b) { return from_bits(_mm256_min_epi32(a.bits(), b.bits())); }
+  static NEGMERGE_HD F32 higher(F32 a, F32 b) { return from_bits(_mm256_max_epi32(a.bits(), b.bits())); }
+  static NEGMERGE_HD Mask range_above_zero(F32 lowest) {
+    return from_bits(_mm256_cmpgt_epi32(lowest.bits(), _mm256_setzero_si256())).r;
+  }
+  static NEGMERGE_HD Mask range_below_zero(F32 lowest, F32 highest) {
+    const __m256i zeros = _mm256_cmpeq_epi32(lowest.bits(), least().bits());
+    return from_bits(_mm256_andnot_si256(zeros, _mm256_cmpgt_epi32(_mm256_setzero_si256(), highest.bits()))).r;
+  }
 
   static NEGMERGE_HD Mask above(F32 a, F32 b) { return _mm256_cmp_ps(a.r, b.r, _CMP_GT_OQ); }
   static NEGMERGE_HD Mask equal(F32 a, F32 b) { return _mm256_cmp_ps(a.r, b.r, _CMP_EQ_OQ); }
@@ -38,6 +50,7 @@ struct F32 {
   static NEGMERGE_HD F32 select(Mask m, F32 a, F32 b) { return _mm256_blendv_ps(b.r, a.r, m); }
   static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _mm256_and_ps(a, b); }
   static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return _mm256_or_ps(a, b); }
+  static NEGMERGE_HD bool any(Mask m) { return _mm256_movemask_ps(m) != 0; }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }
   static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
     const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
@@ -74,6 +87,9 @@ struct F32 {
   }
 
  private:
+  NEGMERGE_HD __m256i bits() const { return _mm256_castps_si256(r); }
+  static NEGMERGE_HD F32 from_bits(__m256i bits) { return _mm256_castsi256_ps(bits); }
+
   template <bool kNan>
   NEGMERGE_HD __m256i encode_bf16() const {
     const __m256i bits = _mm256_castps_si256(r);
@@ -104,9 +120,14 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm256_mul_pd(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm256_div_pd(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a.r); }
-  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return sum + a * a; }
-  static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return _mm256_min_pd(a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm256_max_pd(a.r, b.r); }
+
+  static NEGMERGE_HD F64 least() { return F64(-kInfinity); }
+  static NEGMERGE_HD F64 most() { return F64(kInfinity); }
+  static NEGMERGE_HD F64 lower(F64 a, F64 b) { return _mm256_min_pd(a.r, b.r); }
+  static NEGMERGE_HD F64 higher(F64 a, F64 b) { return larger(a, b); }
+  static NEGMERGE_HD Mask range_above_zero(F64 lowest) { return above(lowest, F64(0.0)); }
+  static NEGMERGE_HD Mask range_below_zero(F64, F64 highest) { return above(F64(0.0), highest); }
 
   static NEGMERGE_HD Mask above(F64 a, F64 b) { return _mm256_cmp_pd(a.r, b.r, _CMP_GT_OQ); }
   static NEGMERGE_HD Mask equal(F64 a, F64 b) { return _mm256_cmp_pd(a.r, b.r, _CMP_EQ_OQ); }
@@ -118,6 +139,7 @@ struct F64 {
   static NEGMERGE_HD F64 select(Mask m, F64 a, F64 b) { return _mm256_blendv_pd(b.r, a.r, m); }
   static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _mm256_and_pd(a, b); }
   static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return _mm256_or_pd(a, b); }
+  static NEGMERGE_HD bool any(Mask m) { return _mm256_movemask_pd(m) != 0; }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) { return static_cast<uint32_t>(_mm256_movemask_pd(m)); }
   static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
     const __m256i lane = _mm256_setr_epi64x(1, 2, 4, 8);

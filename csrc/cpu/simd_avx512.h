@@ -25,8 +25,20 @@ struct F32 {
   friend NEGMERGE_HD F32 operator*(F32 a, F32 b) { return _mm512_mul_ps(a.r, b.r); }
   friend NEGMERGE_HD F32 operator/(F32 a, F32 b) { return _mm512_div_ps(a.r, b.r); }
   static NEGMERGE_HD F32 magnitude(F32 a) { return _mm512_abs_ps(a.r); }
-  static NEGMERGE_HD F32 smaller(F32 a, F32 b) { return _mm512_min_ps(a.r, b.r); }
   static NEGMERGE_HD F32 larger(F32 a, F32 b) { return _mm512_max_ps(a.r, b.r); }
+
+  // Ranges by bits: units that add floating-point numbers are busy with sums.
+  static NEGMERGE_HD F32 least() { return from_bits(constant(INT32_MIN)); }
+  static NEGMERGE_HD F32 most() { return F32(kInfinity); }
+  static NEGMERGE_HD F32 lower(F32 a, F32 b) { return from_bits(_mm512_min_epi32(a.bits(), b.bits())); }
+  static NEGMERGE_HD F32 higher(F32 a, F32 b) { return from_bits(_mm512_max_epi32(a.bits(), b.bits())); }
+  static NEGMERGE_HD Mask range_above_zero(F32 lowest) {
+    return _mm512_cmpgt_epi32_mask(lowest.bits(), _mm512_setzero_si512());
+  }
+  static NEGMERGE_HD Mask range_below_zero(F32 lowest, F32 highest) {
+    const Mask negative = _mm512_cmplt_epi32_mask(highest.bits(), _mm512_setzero_si512());
+    return _mm512_mask_cmpneq_epi32_mask(negative, lowest.bits(), least().bits());
+  }
 
   static NEGMERGE_HD Mask above(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_GT_OQ); }
   static NEGMERGE_HD Mask equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.r, b.r, _CMP_EQ_OQ); }
@@ -36,6 +48,7 @@ struct F32 {
   static NEGMERGE_HD F32 select(Mask m, F32 a, F32 b) { return _mm512_mask_blend_ps(m, b.r, a.r); }
   static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _kand_mask16(a, b); }
   static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return _kor_mask16(a, b); }
+  static NEGMERGE_HD bool any(Mask m) { return !_kortestz_mask16_u8(m, m); }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) { return m; }
   static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) { return static_cast<Mask>(bits); }
 
@@ -60,8 +73,8 @@ struct F32 {
   template <bool kNan>
   static NEGMERGE_HD void store_bf16(const F32* from, unsigned char* to) {
     const __m512i bits = _mm512_castps_si512(from->r);
-    const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i encoded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+    const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), constant(1));
+    __m512i encoded = _mm512_add_epi32(bits, _mm512_add_epi32(even, constant(0x7fff)));
     if constexpr (kNan)
       encoded = _mm512_mask_or_epi32(encoded, not_equal(*from, *from), bits, _mm512_set1_epi32(0x400000));
     const __m512i lanes = lane_numbers();
@@ -72,6 +85,14 @@ struct F32 {
   }
 
  private:
+  NEGMERGE_HD __m512i bits() const { return _mm512_castps_si512(r); }
+  static NEGMERGE_HD F32 from_bits(__m512i bits) { return _mm512_castsi512_ps(bits); }
+  // GCC makes constants anew wherever they are used, in loops too, unless it does not know them.
+  static NEGMERGE_HD __m512i constant(int32_t value) {
+    __m512i all = _mm512_set1_epi32(value);
+    __asm__("" : "+v"(all));
+    return all;
+  }
   static NEGMERGE_HD __m512i lane_numbers() {
     return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   }
@@ -94,9 +115,14 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return _mm512_mul_pd(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return _mm512_div_pd(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return _mm512_abs_pd(a.r); }
-  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return _mm512_fmadd_pd(a.r, a.r, sum.r); }
-  static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return _mm512_min_pd(a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return _mm512_max_pd(a.r, b.r); }
+
+  static NEGMERGE_HD F64 least() { return F64(-kInfinity); }
+  static NEGMERGE_HD F64 most() { return F64(kInfinity); }
+  static NEGMERGE_HD F64 lower(F64 a, F64 b) { return _mm512_min_pd(a.r, b.r); }
+  static NEGMERGE_HD F64 higher(F64 a, F64 b) { return larger(a, b); }
+  static NEGMERGE_HD Mask range_above_zero(F64 lowest) { return above(lowest, F64(0.0)); }
+  static NEGMERGE_HD Mask range_below_zero(F64, F64 highest) { return above(F64(0.0), highest); }
 
   static NEGMERGE_HD Mask above(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_GT_OQ); }
   static NEGMERGE_HD Mask equal(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.r, b.r, _CMP_EQ_OQ); }
@@ -106,6 +132,7 @@ struct F64 {
   static NEGMERGE_HD F64 select(Mask m, F64 a, F64 b) { return _mm512_mask_blend_pd(m, b.r, a.r); }
   static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return _kand_mask8(a, b); }
   static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return _kor_mask8(a, b); }
+  static NEGMERGE_HD bool any(Mask m) { return !_kortestz_mask8_u8(m, m); }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) { return m; }
   static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) { return static_cast<Mask>(bits); }
 

@@ -25,8 +25,17 @@ struct F32 {
   friend NEGMERGE_HD F32 operator*(F32 a, F32 b) { return vmulq_f32(a.r, b.r); }
   friend NEGMERGE_HD F32 operator/(F32 a, F32 b) { return vdivq_f32(a.r, b.r); }
   static NEGMERGE_HD F32 magnitude(F32 a) { return vabsq_f32(a.r); }
-  static NEGMERGE_HD F32 smaller(F32 a, F32 b) { return vbslq_f32(vcltq_f32(a.r, b.r), a.r, b.r); }
   static NEGMERGE_HD F32 larger(F32 a, F32 b) { return vbslq_f32(vcgtq_f32(a.r, b.r), a.r, b.r); }
+
+  // Ranges by bits: minima of numbers would pass on a NaN.
+  static NEGMERGE_HD F32 least() { return F32(-0.0f); }
+  static NEGMERGE_HD F32 most() { return F32(kInfinity); }
+  static NEGMERGE_HD F32 lower(F32 a, F32 b) { return vreinterpretq_f32_s32(vminq_s32(a.bits(), b.bits())); }
+  static NEGMERGE_HD F32 higher(F32 a, F32 b) { return vreinterpretq_f32_s32(vmaxq_s32(a.bits(), b.bits())); }
+  static NEGMERGE_HD Mask range_above_zero(F32 lowest) { return vcgtzq_s32(lowest.bits()); }
+  static NEGMERGE_HD Mask range_below_zero(F32 lowest, F32 highest) {
+    return vbicq_u32(vcltzq_s32(highest.bits()), vceqq_s32(lowest.bits(), least().bits()));
+  }
 
   static NEGMERGE_HD Mask above(F32 a, F32 b) { return vcgtq_f32(a.r, b.r); }
   static NEGMERGE_HD Mask equal(F32 a, F32 b) { return vceqq_f32(a.r, b.r); }
@@ -41,6 +50,7 @@ struct F32 {
   static NEGMERGE_HD void count(Mask m, uint16_t* counters) {
     vst1_u16(counters, vsub_u16(vld1_u16(counters), vmovn_u32(m)));
   }
+  static NEGMERGE_HD bool any(Mask m) { return vmaxvq_u32(m) != 0; }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) {
     const uint32x4_t lane = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(m, lane));
@@ -66,6 +76,9 @@ struct F32 {
     if constexpr (kNan) encoded = vbslq_u32(not_equal(*from, *from), vorrq_u32(high, vdupq_n_u32(0x40)), encoded);
     vst1_u8(to, vreinterpret_u8_u16(vmovn_u32(encoded)));
   }
+
+ private:
+  NEGMERGE_HD int32x4_t bits() const { return vreinterpretq_s32_f32(r); }
 };
 
 struct F64 {
@@ -85,9 +98,14 @@ struct F64 {
   friend NEGMERGE_HD F64 operator*(F64 a, F64 b) { return vmulq_f64(a.r, b.r); }
   friend NEGMERGE_HD F64 operator/(F64 a, F64 b) { return vdivq_f64(a.r, b.r); }
   static NEGMERGE_HD F64 magnitude(F64 a) { return vabsq_f64(a.r); }
-  static NEGMERGE_HD F64 add_exact_square(F64 a, F64 sum) { return vfmaq_f64(sum.r, a.r, a.r); }
-  static NEGMERGE_HD F64 smaller(F64 a, F64 b) { return vbslq_f64(vcltq_f64(a.r, b.r), a.r, b.r); }
   static NEGMERGE_HD F64 larger(F64 a, F64 b) { return vbslq_f64(vcgtq_f64(a.r, b.r), a.r, b.r); }
+
+  static NEGMERGE_HD F64 least() { return F64(-kInfinity); }
+  static NEGMERGE_HD F64 most() { return F64(kInfinity); }
+  static NEGMERGE_HD F64 lower(F64 a, F64 b) { return vbslq_f64(vcltq_f64(a.r, b.r), a.r, b.r); }
+  static NEGMERGE_HD F64 higher(F64 a, F64 b) { return larger(a, b); }
+  static NEGMERGE_HD Mask range_above_zero(F64 lowest) { return above(lowest, F64(0.0)); }
+  static NEGMERGE_HD Mask range_below_zero(F64, F64 highest) { return above(F64(0.0), highest); }
 
   static NEGMERGE_HD Mask above(F64 a, F64 b) { return vcgtq_f64(a.r, b.r); }
   static NEGMERGE_HD Mask equal(F64 a, F64 b) { return vceqq_f64(a.r, b.r); }
@@ -105,6 +123,7 @@ struct F64 {
     counters[0] = static_cast<uint16_t>(counters[0] - vgetq_lane_u64(m, 0));
     counters[1] = static_cast<uint16_t>(counters[1] - vgetq_lane_u64(m, 1));
   }
+  static NEGMERGE_HD bool any(Mask m) { return (vgetq_lane_u64(m, 0) | vgetq_lane_u64(m, 1)) != 0; }
   static NEGMERGE_HD uint32_t mask_bits(Mask m) {
     return static_cast<uint32_t>((vgetq_lane_u64(m, 0) & 1) | (vgetq_lane_u64(m, 1) & 2));
   }

@@ -47,14 +47,20 @@ struct Plain {
     for (T& x : a.v) x = x < 0 ? -x : x;
     return a;
   }
-  static NEGMERGE_HD Self smaller(Self a, const Self& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
-    return a;
-  }
   static NEGMERGE_HD Self larger(Self a, const Self& b) {
     for (int i = 0; i < kLanes; i++) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
     return a;
   }
+
+  static NEGMERGE_HD Self least() { return Self(-static_cast<T>(kInfinity)); }
+  static NEGMERGE_HD Self most() { return Self(static_cast<T>(kInfinity)); }
+  static NEGMERGE_HD Self lower(Self a, const Self& b) {
+    for (int i = 0; i < kLanes; i++) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+    return a;
+  }
+  static NEGMERGE_HD Self higher(const Self& a, const Self& b) { return larger(a, b); }
+  static NEGMERGE_HD Mask range_above_zero(const Self& lowest) { return above(lowest, Self(0)); }
+  static NEGMERGE_HD Mask range_below_zero(const Self&, const Self& highest) { return above(Self(0), highest); }
 
   static NEGMERGE_HD Mask above(const Self& a, const Self& b) {
     Mask m;
@@ -92,6 +98,7 @@ struct Plain {
     for (int i = 0; i < kLanes; i++) a.v[i] |= b.v[i];
     return a;
   }
+  static NEGMERGE_HD bool any(const Mask& m) { return mask_bits(m) != 0; }
   static NEGMERGE_HD uint32_t mask_bits(const Mask& m) {
     uint32_t bits = 0;
     for (int i = 0; i < kLanes; i++) bits |= static_cast<uint32_t>(m.v[i] & 1) << i;
@@ -140,7 +147,6 @@ struct F32 : Plain<F32, float, int32_t, 8> {
 struct F64 : Plain<F64, double, int64_t, 4> {
   using Plain::Plain;
 
-  static NEGMERGE_HD F64 add_exact_square(const F64& a, const F64& sum) { return sum + a * a; }
   static NEGMERGE_HD void widen(const F32& a, F64& low, F64& high) {
     for (int i = 0; i < kLanes; i++) low.v[i] = a.v[i], high.v[i] = a.v[i + kLanes];
   }

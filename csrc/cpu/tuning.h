@@ -25,4 +25,17 @@ constexpr size_t kMostBlocksAtOnce = 16;
 // Elements of all models together up to which the calling thread works alone: waking others takes some microseconds.
 constexpr size_t kAloneElements = size_t{64} << 10;
 
+// Bytes of a tensor that are read from a file at a time. Shorter reads cost more in system calls than their data takes
+// to merge; longer ones only take room in the cache: 64 and 256 KiB measured alike.
+constexpr size_t kShortestRead = size_t{64} << 10;
+
+// Memory of each thread that merges from files, for the pieces of all models: what its L2 cache holds.
+constexpr size_t kScratch = size_t{1} << 20;
+
+// What one thread has the system make ready, or copies, at a time: whole huge pages, which two threads would otherwise
+// both clear. Less memory than kWorthPopulating is left to the page faults of who writes it. Having pages made just before
+// they are written, while their zeros are in the caches, took as long as having all made first.
+constexpr size_t kPagesAtOnce = size_t{8} << 20;
+constexpr size_t kWorthPopulating = size_t{4} << 20;
+
 }  // namespace negmerge

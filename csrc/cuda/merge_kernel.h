@@ -50,7 +50,8 @@ struct Quad {
   int count;       // how many exist
   bool wide;       // whether they are loaded and stored together
   uint32_t base_word[sizeof(C)];
-  V base[kSize], sum[kSize], lowest[kSize], highest[kSize];
+  V base[kSize], sum[kSize];
+  DeltaRange<V> range[kSize];
   uint32_t positive[kSize], negative[kSize];  // numbers of differences, for a histogram
 
   template <Dtype kDtype>
@@ -81,8 +82,7 @@ struct Quad {
   NEGMERGE_HD void start() {
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
       sum[i] = V(static_cast<C>(kEmptySum));
-      lowest[i] = V(static_cast<C>(kEmptyLowest));
-      highest[i] = V(static_cast<C>(kEmptyHighest));
+      range[i] = DeltaRange<V>();
       positive[i] = negative[i] = 0;
     }
   }
@@ -92,8 +92,7 @@ struct Quad {
     const uint32_t all_positive_bits = nibble(row.state.positive), all_negative_bits = nibble(row.state.negative);
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
       sum[i] = decode<C, kDtypeOf<C>>(sums.at(i));
-      lowest[i] = V(all_positive_bits >> i & 1 ? static_cast<C>(kEmptyLowest) : C{0});
-      highest[i] = V(all_negative_bits >> i & 1 ? static_cast<C>(kEmptyHighest) : C{0});
+      range[i] = {all_positive_bits >> i & 1 ? V::most() : V(0), all_negative_bits >> i & 1 ? V::least() : V(0)};
       if (counting && i < count) {
         positive[i] = row.state.counts[element + i];
         negative[i] = row.state.counts[row.numel + element + i];
@@ -104,7 +103,7 @@ struct Quad {
   template <Dtype kDtype>
   NEGMERGE_HD void visit_packed(const Packed<kDtype, kSize>& packed, bool counting) {
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
-      const V delta = visit(decode<C, kDtype>(packed.at(i)), base[i], sum[i], lowest[i], highest[i]);
+      const V delta = visit(decode<C, kDtype>(packed.at(i)), base[i], sum[i], range[i]);
       if (!counting) continue;
       positive[i] += above_zero(delta).v;
       negative[i] += below_zero(delta).v;
@@ -141,8 +140,8 @@ struct Quad {
     uint32_t positive_bits = 0, negative_bits = 0;
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
       sums.put(i, encode<kDtypeOf<C>>(sum[i]));
-      positive_bits |= static_cast<uint32_t>(all_positive(sum[i], lowest[i]).v) << i;
-      negative_bits |= static_cast<uint32_t>(all_negative(sum[i], highest[i]).v) << i;
+      positive_bits |= static_cast<uint32_t>(all_positive(sum[i], range[i]).v) << i;
+      negative_bits |= static_cast<uint32_t>(all_negative(sum[i], range[i]).v) << i;
       if (counting && i < count) {
         row.state.counts[element + i] = static_cast<uint16_t>(positive[i]);
         row.state.counts[row.numel + element + i] = static_cast<uint16_t>(negative[i]);
@@ -159,7 +158,7 @@ struct Quad {
     V value[kSize];
     uint32_t kept_bits = 0, strange_bits = 0;
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
-      const Flag agreed = either(all_positive(sum[i], lowest[i]), all_negative(sum[i], highest[i]));
+      const Flag agreed = either(all_positive(sum[i], range[i]), all_negative(sum[i], range[i]));
       const Flag kept = {i < count && (call.method == Method::uniform || agreed.v)};
       const V merged = call.reciprocal != 0 ? merged_vector_by_reciprocal(sum[i], reciprocal, kept)
                                             : merged_vector(sum[i], models, kept);

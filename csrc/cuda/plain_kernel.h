@@ -20,7 +20,8 @@ struct Plain {
   // More at once would take registers, and threads with loads of their own.
   static constexpr uint32_t kTogether = 4;
   P base;
-  V sum[kElements], lowest[kElements], highest[kElements];
+  V sum[kElements];
+  DeltaRange<V> range[kElements];
 
   // Models are all on their way before the first is used.
   template <uint32_t kModels>
@@ -29,7 +30,7 @@ struct Plain {
     NEGMERGE_UNROLL for (uint32_t k = 0; k < kModels; k++) packed[k] =
         P::load(static_cast<const uint8_t*>(finetuned[k]) + offset);
     NEGMERGE_UNROLL for (uint32_t k = 0; k < kModels; k++) NEGMERGE_UNROLL for (int i = 0; i < kElements; i++)
-        visit(decode<C, kDtype>(packed[k].at(i)), decode<C, kDtype>(base.at(i)), sum[i], lowest[i], highest[i]);
+        visit(decode<C, kDtype>(packed[k].at(i)), decode<C, kDtype>(base.at(i)), sum[i], range[i]);
   }
 
   NEGMERGE_HD void merge(const Call& call, const Row& row, size_t element) {
@@ -37,8 +38,7 @@ struct Plain {
     base = P::load(static_cast<const uint8_t*>(row.base) + offset);
     NEGMERGE_UNROLL for (int i = 0; i < kElements; i++) {
       sum[i] = V(static_cast<C>(kEmptySum));
-      lowest[i] = V(static_cast<C>(kEmptyLowest));
-      highest[i] = V(static_cast<C>(kEmptyHighest));
+      range[i] = DeltaRange<V>();
     }
     const void* const* finetuned = call.table.finetuned + row.first_model;
     uint32_t k = 0;
@@ -54,7 +54,7 @@ struct Plain {
     const V reciprocal(static_cast<C>(call.reciprocal));
     P packed = {};
     NEGMERGE_UNROLL for (int i = 0; i < kElements; i++) {
-      const Flag agreed = either(all_positive(sum[i], lowest[i]), all_negative(sum[i], highest[i]));
+      const Flag agreed = either(all_positive(sum[i], range[i]), all_negative(sum[i], range[i]));
       const Flag kept = {call.method == Method::uniform || agreed.v};
       const V merged = call.reciprocal != 0 ? merged_vector_by_reciprocal(sum[i], reciprocal, kept)
                                             : merged_vector(sum[i], models, kept);

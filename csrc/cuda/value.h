@@ -20,6 +20,8 @@ struct Value<float> {
   float v;
   Value() = default;
   NEGMERGE_HD explicit Value(float value) : v(value) {}
+  NEGMERGE_HD static Value least() { return Value(-kInfinity); }
+  NEGMERGE_HD static Value most() { return Value(kInfinity); }
   friend NEGMERGE_HD Value operator+(Value a, Value b) {
     return Value(NEGMERGE_ROUNDED(__fadd_rn(a.v, b.v), a.v + b.v));
   }
@@ -39,6 +41,8 @@ struct Value<double> {
   double v;
   Value() = default;
   NEGMERGE_HD explicit Value(double value) : v(value) {}
+  NEGMERGE_HD static Value least() { return Value(-kInfinity); }
+  NEGMERGE_HD static Value most() { return Value(kInfinity); }
   friend NEGMERGE_HD Value operator+(Value a, Value b) {
     return Value(NEGMERGE_ROUNDED(__dadd_rn(a.v, b.v), a.v + b.v));
   }
@@ -73,12 +77,24 @@ NEGMERGE_HD Flag is_finite(Value<T> a) {
   return {(a - a).v == 0};
 }
 template <class T>
-NEGMERGE_HD Value<T> smaller(Value<T> a, Value<T> b) {
+NEGMERGE_HD Value<T> larger(Value<T> a, Value<T> b) {
+  return a.v > b.v ? a : b;
+}
+template <class T>
+NEGMERGE_HD Value<T> lower(Value<T> a, Value<T> b) {
   return a.v < b.v ? a : b;
 }
 template <class T>
-NEGMERGE_HD Value<T> larger(Value<T> a, Value<T> b) {
-  return a.v > b.v ? a : b;
+NEGMERGE_HD Value<T> higher(Value<T> a, Value<T> b) {
+  return larger(a, b);
+}
+template <class T>
+NEGMERGE_HD Flag above_zero(const DeltaRange<Value<T>>& range) {
+  return above_zero(range.lowest);
+}
+template <class T>
+NEGMERGE_HD Flag below_zero(const DeltaRange<Value<T>>& range) {
+  return below_zero(range.highest);
 }
 template <class T>
 NEGMERGE_HD Value<T> magnitude(Value<T> a) {

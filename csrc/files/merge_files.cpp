@@ -13,9 +13,6 @@
 namespace negmerge {
 namespace {
 
-// Shorter reads than this cost more in system calls than their data takes to merge; longer ones only take room in
-// the cache: 64 and 256 KiB measured alike.
-constexpr size_t kShortestRead = 64 << 10;
 constexpr size_t kAlignment = 64;
 
 constexpr size_t align(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -171,8 +168,10 @@ class Piece {
 
 }  // namespace
 
-bool run_merge_files(const Merge& merge, const std::vector<FileTensor>& tensors, const std::vector<File>& files,
+bool run_merge_files(const Merge& asked, const std::vector<FileTensor>& tensors, const std::vector<File>& files,
                      TensorStats* stats, int64_t* histogram, int threads, const Poll& poll) {
+  Merge merge = asked;
+  merge.statistics = stats != nullptr;
   BlockTable blocks;
   std::vector<size_t> elements, first_piece = {0};
   for (const FileTensor& source : tensors) {
@@ -200,7 +199,7 @@ bool run_merge_files(const Merge& merge, const std::vector<FileTensor>& tensors,
     for (size_t h = 0; h < bins; h++) histogram[t * bins + h] += own[h];
   };
   if (!parallel_for(first_piece.back(), threads, work, poll)) return false;
-  blocks.add_up(stats);
+  if (merge.statistics) blocks.add_up(stats);
   return true;
 }
 

@@ -9,9 +9,6 @@
 
 namespace negmerge {
 
-// Memory that each thread takes for what it reads.
-constexpr size_t kScratch = size_t{1} << 20;
-
 // A tensor of which some inputs lie in files: their addresses are then byte offsets. -1: in memory.
 struct FileTensor {
   Tensor tensor;

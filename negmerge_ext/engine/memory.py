@@ -19,7 +19,6 @@ from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
 from ..options import MODES
 from ..plan import Plan
-from ..stats import NATIVE_STATS
 from .columns import gather_columns, storage_order
 
 #: Memory that packed copies take where the user set no limit.
@@ -100,7 +99,6 @@ def _merge_addresses(
         finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
         out=address[-1],
         out_dtype=dtype[-1],
-        stats=np.zeros(len(numel), NATIVE_STATS),
         threads=threads,
     )
 

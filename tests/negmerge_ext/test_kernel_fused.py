@@ -62,6 +62,34 @@ def test_statistics_alone(instruction_set: str, mode: str) -> None:
     check([case], merge([case], write=False), write=False)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_without_statistics(instruction_set: str, dtype: np.dtype, mode: str) -> None:
+    for models in (2, 11):
+        case = case_of("sprinkled", 5003, dtype, models, "negmerge", mode)
+        whole, bare = merge([case]), merge([case], statistics=False)
+        assert np.array_equal(whole.out[0].view(np.uint8), bare.out[0].view(np.uint8))
+        assert np.array_equal(whole.keep[0], bare.keep[0])
+        assert bare.stats == np.zeros(1, bare.stats.dtype)
+
+
+@pytest.mark.parametrize("models", [1, 2, 3, 9])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models: int) -> None:
+    """Zeros of both signs, infinities and NaN among differences of one sign."""
+    kinds = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan], F32)
+    first, second, third, base = np.meshgrid(kinds, kinds, kinds, [0.0, -0.0, 0.5], indexing="ij")
+    for like in (first, second):  # what the models beyond the third hold
+        values = [first, second, third, *(like,) * models][:models]
+        finetuned = tuple(value.ravel().astype(dtype) for value in values)
+        for method in METHODS:
+            for mode in MODES:
+                case = Case(base.ravel().astype(dtype), finetuned, method, mode, 0.5, dtype, "signs")
+                check([case], merge([case]))
+                if models > 1:
+                    assert merge([case]).same_as(merge([case], groups=[1, models - 1]))
+
+
 @pytest.mark.parametrize("offset", [0, 1, 4])
 def test_large_output(instruction_set: str, offset: int) -> None:
     numel = STREAMED + 37
