@@ -7,9 +7,14 @@
 namespace negmerge::cuda {
 namespace {
 
-// Blocks that an SM is to have room for, which bounds the registers of a thread; 0: as many as the compiler finds best,
-// for fp32 more than four. None may be so many that registers are spilled.
-constexpr int plain_residents(Dtype dtype) { return dtype == Dtype::f32 ? 0 : 4; }
+// Blocks that an SM is to have room for, which bounds the registers of a thread: so many that enough bytes are on their
+// way to it with two models, too (HBM of sm_90 and sm_100 wants 48 KiB and 64 KiB, other memories a third of that), but
+// not so many that registers are spilled.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
+constexpr int plain_residents(Dtype dtype) { return item_size(dtype) == 2 ? 4 : 5; }
+#else
+constexpr int plain_residents(Dtype) { return 3; }
+#endif
 constexpr int kGeneralResidents = 1;
 
 template <Dtype kDtype>

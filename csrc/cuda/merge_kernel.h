@@ -232,7 +232,7 @@ template <class C>
 NEGMERGE_HD void merge_general(const Cta& cta, const Call& call, Shared<C>& shared) {
   using S = Shared<C>;
   const uint32_t r = find_row(call.table.first_block, call.rows, cta.block);
-  const Row row = call.table.rows[r];
+  const Row& row = call.table.rows[r];
   const uint32_t block = cta.block - call.table.first_block[r];
   const auto [begin, end] = range_of_block(row.numel, block);
   const bool counting = call.histogram != nullptr, statistics = call.end && call.stats != nullptr;

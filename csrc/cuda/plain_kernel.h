@@ -17,8 +17,8 @@ struct Plain {
   using C = ComputeOf<kDtype>;
   using V = Value<C>;
   using P = Packed<kDtype, kElements>;
-  // Of the narrow dtypes, which take more registers for what is summed up, fewer models at once let more threads run.
-  static constexpr uint32_t kTogether = item_size(kDtype) == 2 ? 4 : 8;
+  // More at once would take registers, and threads with loads of their own.
+  static constexpr uint32_t kTogether = 4;
   P base;
   V sum[kElements], lowest[kElements], highest[kElements];
 
@@ -43,7 +43,6 @@ struct Plain {
     const void* const* finetuned = call.table.finetuned + row.first_model;
     uint32_t k = 0;
     for (; k + kTogether <= call.models; k += kTogether) visit_together<kTogether>(finetuned + k, offset);
-    if (kTogether > 4 && (call.models & 4) != 0) visit_together<4>(finetuned + k, offset), k += 4;
     if ((call.models & 2) != 0) visit_together<2>(finetuned + k, offset), k += 2;
     if ((call.models & 1) != 0) visit_together<1>(finetuned + k, offset);
     finish(call).store(static_cast<uint8_t*>(row.out) + offset);
