@@ -10,6 +10,7 @@ from .checkpoint.preflight import place_problems
 from .engine import stream
 from .engine.preparing import foreseen_problems
 from .errors import NegmergeError, OptionError
+from .in_memory.same_device import check_devices
 from .in_memory.state_dict import StateDictSource
 from .inputs import (
     PATH_TYPES,
@@ -318,7 +319,6 @@ def _merge_into_memory(
 ) -> StateDict:
     from .engine.by_device import merge_where_it_lies
     from .in_memory.plain_tensor import mark_written
-    from .in_memory.same_device import check_devices
     from .in_memory.targets import given_target, new_target
     from .in_memory.ties import check_ties
 
@@ -330,7 +330,7 @@ def _merge_into_memory(
         )
     else:
         target = given_target(plan, out)
-        check_devices(plan, labels, settings.device, target.rows)
+        check_devices(plan, lambda: labels, settings.device, target.rows)
     check_ties(plan, target.tied, labels)
     try:
         if any(isinstance(model, PATH_TYPES) for model in [base, *models]):

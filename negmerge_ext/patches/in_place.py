@@ -34,9 +34,8 @@ class _Applied:
     """What is remembered of a model that the patch is applied to.
 
     base: for each device, memory with the bits of its kept elements before the patch. rows: of
-    ``native.PATCHED``, one per patched tensor,
-    without the addresses of the model. positions: where the kept elements are; each at one of these if moving
-    them was cut short. memory: tells when the model is gone.
+    ``native.PATCHED``, one per patched tensor, without the addresses of the model. positions: where the kept
+    elements are; each at one of these if moving them was cut short. memory: tells when the model is gone.
     """
 
     base: list[Room]
