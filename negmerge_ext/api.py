@@ -150,7 +150,8 @@ def merge(
     max_memory
         Bytes, or text such as ``"256MiB"``. Where files are involved: what the merge may take for buffers and
         tables, whatever the size and number of the checkpoints (default 512 MiB). Between state dicts: what
-        packed copies of tensors that are stored in unlike orders may take (nothing else is copied). State
+        packed copies of tensors that are stored in unlike orders may take (nothing else is copied; on a CUDA
+        device each such tensor is copied whole, one after the other, and does not count). State
         dicts that are given or returned do not count, nor, where they meet files, row-major copies of those
         of their tensors that are stored otherwise.
     threads
