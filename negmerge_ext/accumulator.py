@@ -104,7 +104,7 @@ class Accumulator:
         plan: Plan[Any] = make_plan(self._base, [source], self._options, more_to_come=True)
         self._check_compute(plan, source)
         labels = [self._base.label, source.label]
-        check_devices(plan, labels, None)
+        check_devices(plan, lambda: labels, None)
         check_ties(plan, tied_tensors(plan.tensors, self._rows), labels)
         identities = input_identities(plan, labels)
         rows: MemoryRows = plan.finetuned[0]
@@ -147,7 +147,7 @@ class Accumulator:
             target = new_target(plan, self._base, self._threads)
         else:
             target = given_target(plan, out)
-            check_devices(plan, [self._base.label], None, target.rows)
+            check_devices(plan, lambda: [self._base.label], None, target.rows)
         self._check_target_ties(running, target)
         copied = plan.tensors.compute == COPIED
         try:

@@ -10,6 +10,7 @@ from .checkpoint.preflight import place_problems
 from .engine import stream
 from .engine.preparing import foreseen_problems
 from .errors import NegmergeError, OptionError
+from .in_memory.same_device import check_devices
 from .in_memory.state_dict import StateDictSource
 from .inputs import (
     PATH_TYPES,
@@ -149,7 +150,8 @@ def merge(
     max_memory
         Bytes, or text such as ``"256MiB"``. Where files are involved: what the merge may take for buffers and
         tables, whatever the size and number of the checkpoints (default 512 MiB). Between state dicts: what
-        packed copies of tensors that are stored in unlike orders may take (nothing else is copied). State
+        packed copies of tensors that are stored in unlike orders may take (nothing else is copied; on a CUDA
+        device each such tensor is copied whole, one after the other, and does not count). State
         dicts that are given or returned do not count, nor, where they meet files, row-major copies of those
         of their tensors that are stored otherwise.
     threads
@@ -319,7 +321,6 @@ def _merge_into_memory(
 ) -> StateDict:
     from .engine.by_device import merge_where_it_lies
     from .in_memory.plain_tensor import mark_written
-    from .in_memory.same_device import check_devices
     from .in_memory.targets import given_target, new_target
     from .in_memory.ties import check_ties
 
@@ -331,7 +332,7 @@ def _merge_into_memory(
         )
     else:
         target = given_target(plan, out)
-        check_devices(plan, labels, settings.device, target.rows)
+        check_devices(plan, lambda: labels, settings.device, target.rows)
     check_ties(plan, target.tied, labels)
     try:
         if any(isinstance(model, PATH_TYPES) for model in [base, *models]):

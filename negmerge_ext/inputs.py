@@ -80,7 +80,7 @@ def plan_models(
     else:
         try:
             plan: Plan[Any] = make_plan(opened, open_pool(finetuned), options)
-            check_devices(plan, labels_of(base, finetuned), device)
+            check_devices(plan, lambda: labels_of(base, finetuned), device)
             return opened, plan
         except NegmergeError as problem:
             problems += each_problem(problem)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from .errors import DeviceError, DeviceMemoryError
-from .native import Column, State
+from .native import Column, Position, State
 
 _NAME = f"{__package__}._cuda"
 
@@ -107,6 +110,44 @@ def merge(
             stats,
             histogram,
         )
+    except cuda.CudaError as problem:
+        raise _named(problem, device) from problem
+
+
+def patch_workspace_bytes(tensors: int) -> int:
+    """Bytes of device memory that :func:`remember` and :func:`move` need for so many tensors."""
+    found: int = module().patch_workspace_bytes(tensors)
+    return found
+
+
+def remember(rows: np.ndarray, *, device: int, stream: int, workspace: int, workspace_size: int) -> None:
+    """:func:`negmerge_ext.native.remember` on a device, whose addresses the rows have; not waited for."""
+    cuda = module()
+    try:
+        cuda.remember(device, stream, rows, workspace, workspace_size)
+    except cuda.CudaError as problem:
+        raise _named(problem, device) from problem
+
+
+def move(
+    rows: np.ndarray,
+    source: Sequence[Position],
+    target: Position,
+    *,
+    device: int,
+    stream: int,
+    workspace: int,
+    workspace_size: int,
+    misplaced: int,
+) -> None:
+    """:func:`negmerge_ext.native.move` on a device, whose addresses the rows have; not waited for.
+
+    misplaced: address of an int64 that is zero; what is added to it is the number of elements that are not
+    where they should be. If there are any, nothing is moved.
+    """
+    cuda = module()
+    try:
+        cuda.move(device, stream, rows, source, target, workspace, workspace_size, misplaced)
     except cuda.CudaError as problem:
         raise _named(problem, device) from problem
 

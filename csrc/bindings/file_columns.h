@@ -51,7 +51,7 @@ inline std::vector<FileTensor> file_tensors_of(const Columns& columns, const Mer
   return sources;
 }
 
-// Where statistics are counted, a row for each tensor.
+// Where statistics are counted, a row for each tensor; null for none.
 inline TensorStats* stats_of(const py::object& stats, size_t tensors) {
   if (stats.is_none()) return nullptr;
   auto rows = py::cast<py::array>(stats);

@@ -22,7 +22,8 @@ def merge_where_it_lies(
     :class:`~negmerge_ext.errors.DeviceError` and :class:`~negmerge_ext.errors.DeviceMemoryError`.
     """
     written = np.ones(len(plan.tensors), bool)
-    written[list(target.tied)] = False
+    if target.tied:
+        written[list(target.tied)] = False
     if plan.base.on_cpu:
         merge_in_memory(plan, target, written, threads=threads, max_memory=max_memory)
         return

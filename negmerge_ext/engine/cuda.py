@@ -14,13 +14,13 @@ from .. import native_cuda
 from ..in_memory import device_memory
 from ..in_memory.copying import copy_elements, copy_on_device, packed_copy, packed_room
 from ..in_memory.plain_tensor import Value
+from ..in_memory.room import Room
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
 from ..native import Column
 from ..options import MODES
 from ..plan import Plan
 from .columns import Columns, gather_columns, storage_order
-from .rooms import Room
 
 if TYPE_CHECKING:
     import torch

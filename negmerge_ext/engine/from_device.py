@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from .. import dtypes, native
+from ..in_memory.room import Room
 from ..options import MODES
 from ..plan import Plan
 from .cuda import merge_batch
 from .needs import CODE_BITS
 from .placing import PlacedChunk, Rows
-from .rooms import Room
 
 #: Results begin at multiples of it on the device, in bytes.
 _ALIGNMENT = 16

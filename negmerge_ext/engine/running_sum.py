@@ -9,6 +9,7 @@ import numpy as np
 from .. import native
 from ..dtypes import BITS, CODES, NAMES
 from ..in_memory.device_memory import CPU
+from ..in_memory.room import Room
 from ..in_memory.state_dict import MemoryRows
 from ..options import MODES
 from ..patches.builder import PatchTarget
@@ -17,7 +18,6 @@ from ..patches.sections import SEGMENT
 from ..plan import Plan
 from ..stats import NATIVE_STATS
 from .cuda import merge_batch
-from .rooms import Room
 
 #: Compute types by native code.
 _TYPES: dict[int, np.dtype] = {CODES["F64"]: np.dtype(np.float64), CODES["F32"]: np.dtype(np.float32)}

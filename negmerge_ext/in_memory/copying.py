@@ -82,14 +82,6 @@ def packed_copy(value: Value) -> tuple[Value, int]:
     return room, address
 
 
-def packed_on_cpu(value: Value) -> tuple[Value, int]:
-    """:func:`packed_copy` in main memory, wherever the tensor lies; waits for its device."""
-    if isinstance(value, np.ndarray) or device_memory.cuda.device_of(value) == CPU:
-        return packed_copy(value)
-    copy = raw_tensor(value).cpu().contiguous()
-    return copy, copy.data_ptr()
-
-
 def bring_bytes(value: Value, offset: int, nbytes: int, address: int) -> None:
     """Copy bytes of a torch tensor that is packed in row-major order to an address of main memory."""
     if nbytes == 0 or isinstance(value, np.ndarray):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,20 @@ from .state_dict import MemoryRows
 
 
 def check_devices(
-    plan: Plan[Any], labels: list[str], asked: int | None, out: MemoryRows | None = None
+    plan: Plan[Any], labels_of: Callable[[], list[str]], asked: int | None, out: MemoryRows | None = None
 ) -> None:
     """Raise :class:`~negmerge_ext.errors.DeviceError` for tensors that are on a wrong device.
 
-    A base in a file can be merged on any device, with models in files and in main memory. labels: how errors
-    name the base and each model. asked: the device that the user asked for; ``None``: any. out: the output's
-    tensors, if they were given.
+    A base in a file can be merged on any device, with models in files and in main memory. labels_of:
+    tells how errors name the base and each model. asked: the device that the user asked for; ``None``: any.
+    out: the output's tensors, if they were given.
     """
     inputs = (plan.base, *plan.finetuned)
     everything = inputs if out is None else (*inputs, out)
-    if asked in (None, CPU) and all(not isinstance(rows, MemoryRows) or rows.on_cpu for rows in everything):
+    elsewhere = [rows for rows in everything if isinstance(rows, MemoryRows) and not rows.on_cpu]
+    if asked in (None, CPU) and not elsewhere:
         return
+    labels = labels_of()
     merged = plan.tensors.merged
     base = _devices(plan.base, len(plan.tensors))
     problems: list[NegmergeError] = []

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..in_memory.device_memory import CPU
+from ..in_memory.plain_tensor import Value, raw_tensor
 
 if TYPE_CHECKING:
     from ..in_memory.state_dict import MemoryRows
@@ -47,17 +46,18 @@ def tensor_fingerprints(rows: MemoryRows, index: list[int], threads: int) -> lis
             strict=True,
         )
     )
-    digests |= {place: _of_device(rows, place) for place in index if place not in digests}
+    digests |= {place: fingerprint_of_device(rows.values[place]) for place in index if place not in digests}
     return [digests[place] for place in index]
 
 
-def _of_device(rows: MemoryRows, index: int) -> str:
-    digest, size = hashlib.sha256(), int(rows.sizes[index])
-    piece = np.empty(min(size, _PIECE), np.uint8)
-    for begin in range(0, size, _PIECE):
-        nbytes = min(_PIECE, size - begin)
-        rows.read(index, begin, nbytes, piece.ctypes.data)
-        digest.update(piece[:nbytes].data)
+def fingerprint_of_device(value: Value) -> str:
+    """The fingerprint of a torch tensor on a CUDA device, which is waited for."""
+    import torch
+
+    digest = hashlib.sha256()
+    packed = raw_tensor(value).contiguous().view(-1).view(torch.uint8)  # type: ignore[arg-type]
+    for begin in range(0, len(packed), _PIECE):
+        digest.update(packed[begin : begin + _PIECE].cpu().numpy().data)
     return digest.hexdigest()
 
 

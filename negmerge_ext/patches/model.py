@@ -13,7 +13,7 @@ import numpy as np
 
 from ..compatibility import unfit_problems
 from ..errors import InputError, NegmergeError, UnsupportedTensorError, raise_problems
-from ..in_memory.copying import copy_elements, packed_on_cpu
+from ..in_memory.copying import copy_elements, packed_copy
 from ..in_memory.device_memory import CPU
 from ..in_memory.overlap import overlaps_itself, overlaps_within, tied_tensors
 from ..in_memory.plain_tensor import Value, footprint, is_torch
@@ -85,31 +85,32 @@ class PatchableModel:
         return [index for index in range(len(self.rows)) if index not in self.tied]
 
     def batches(self) -> Iterator[list[int]]:
-        """The written tensors: those packed in row-major order on the CPU together, every other one alone."""
-        reached = self._reached.tolist()
-        yield [index for index in self.written if reached[index]]
-        yield from ([index] for index in self.written if not reached[index])
+        """The written tensors: those packed in row-major order together for each device, others alone."""
+        device, row_major = self.rows.device.tolist(), self.rows.row_major.tolist()
+        for number in sorted(set(device)):
+            yield [index for index in self.written if row_major[index] and device[index] == number]
+        yield from ([index] for index in self.written if not row_major[index])
+
+    def device_of(self, batch: list[int]) -> int:
+        """The device that the tensors of a batch are on."""
+        return int(self.rows.device[batch[0]]) if batch else CPU
 
     @contextmanager
     def row_major(self, batch: list[int], *, write: bool) -> Iterator[np.ndarray]:
         """int64 ``[len(batch)]``: addresses at which the tensors of a batch lie in row-major order.
 
-        A tensor with another layout, or on a CUDA device, is copied; with ``write``, the copy is put back
-        when the block ends without an exception.
+        Addresses are those of the tensors' device. A tensor with another layout is copied; with ``write``,
+        the copy is put back when the block ends without an exception.
         """
-        if self._reached[batch].all():
+        if self.rows.row_major[batch].all():
             yield self.rows.start[batch]
             return
         (index,) = batch
         value = self.rows.values[index]
-        packed, address = packed_on_cpu(value)
+        packed, address = packed_copy(value)
         yield np.array([address], np.int64)
         if write:
             copy_elements(packed, value)
-
-    @cached_property
-    def _reached(self) -> np.ndarray:
-        return np.asarray(self.rows.row_major & (self.rows.device == CPU))
 
     def when_freed(self, forget: Any) -> weakref.ref[Any]:
         """A reference that calls ``forget`` once the memory of the first tensor that has any is freed."""

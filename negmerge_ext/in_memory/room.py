@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..in_memory import device_memory
-from ..in_memory.device_memory import CPU
-from ..in_memory.plain_tensor import Value, same_elements
+from . import device_memory
+from .device_memory import CPU
+from .plain_tensor import Value, same_elements
 
 
 class Room:
