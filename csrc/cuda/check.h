@@ -8,7 +8,9 @@
 namespace negmerge::cuda {
 
 inline void check(cudaError_t status) {
-  if (status != cudaSuccess) throw CudaError(cudaGetErrorString(status), static_cast<int>(status));
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // or the next launch would be taken to have failed with it
+  throw CudaError(cudaGetErrorString(status), static_cast<int>(status));
 }
 
 // Of a launch: it returns nothing, and what it failed with is kept until it is asked for.
