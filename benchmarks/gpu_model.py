@@ -68,16 +68,19 @@ class Case:
         }
 
     def extra_memory(self) -> dict[str, int]:
-        """Bytes that each call had from torch's allocator at its peak, besides a new result."""
+        """Bytes that each call had asked of torch's allocator at its peak, besides a new result.
+
+        What it gives is rounded up, and a large piece of memory is given whole if too little would be left.
+        """
         taken = {}
         for name, work in {"merge": self.merge, "merge, new result": self.merge_anew}.items():
             torch.cuda.synchronize()
-            before = torch.cuda.memory_allocated()
+            before = torch.cuda.memory_stats()["requested_bytes.all.current"]
             torch.cuda.reset_peak_memory_stats()
             result = work()
             torch.cuda.synchronize()
             own = 0 if result is self.out else state_dicts.nbytes(dict(result))
-            taken[name] = torch.cuda.max_memory_allocated() - before - own
+            taken[name] = torch.cuda.memory_stats()["requested_bytes.all.peak"] - before - own
         return taken
 
 

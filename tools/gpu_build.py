@@ -40,6 +40,8 @@ def check_requirements() -> None:
     """End the program if the build lacks something; say what later steps lack."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     missing += [name for name in PACKAGES if not has(name)]
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        missing.append("Python.h (the interpreter's headers)")
     if missing:
         sys.exit(
             f"missing for the build: {', '.join(missing)}. Programs are looked for in PATH, packages in this "

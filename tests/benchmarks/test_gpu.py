@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import gpu_files
 import gpu_kernel
@@ -15,6 +16,7 @@ import gpu_model
 import pytest
 import torch
 from harness import device_clock, models
+from harness.checkpoints import write_pool
 from harness.cub_transform import CubTransform, NoCubError, compile_all
 from harness.device_clock import DeviceClock, WaitsForTheDeviceError
 from harness.device_copy import DeviceCopy
@@ -30,6 +32,8 @@ from reporting.gpu_tables import (
     over_copy,
 )
 from reporting.summary import summary
+
+from negmerge_ext import native_cuda
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -146,6 +150,19 @@ def test_model_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     case.check()
     monkeypatch.setattr(case, "merge_anew", lambda: case.base)
     with pytest.raises(SystemExit, match=r"layers\.0\.bias: .* differs from that on the CPU"):
+        case.check()
+
+
+@pytest.mark.slow
+def test_file_cases(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(native_cuda, "module", lambda: emulated_cuda)
+    paths = write_pool(tmp_path, "small", 3)
+    case = gpu_files.Case(paths, models.BY_NAME["small"]())
+    case.check()
+    case.remove_outputs()
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    monkeypatch.setattr(case, "merge", lambda device: case.outputs[device].write_text(device))
+    with pytest.raises(SystemExit, match="differs from that on the CPU"):
         case.check()
 
 
