@@ -6,17 +6,21 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-# Native builds share the machine with other jobs: no deadline. A function-scoped fixture that selects an
-# instruction set holds for all examples of a test, which is what is wanted.
-settings.register_profile(
-    "negmerge",
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-settings.load_profile("negmerge")
+try:
+    from hypothesis import HealthCheck, settings
+except ModuleNotFoundError:  # where a GPU is, it may not be: tests that need no hypothesis run all the same
+    pass
+else:
+    # Native builds share the machine with other jobs: no deadline. A function-scoped fixture that selects an
+    # instruction set holds for all examples of a test, which is what is wanted.
+    settings.register_profile(
+        "negmerge",
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    settings.load_profile("negmerge")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
