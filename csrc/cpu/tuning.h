@@ -33,8 +33,8 @@ constexpr size_t kShortestRead = size_t{64} << 10;
 constexpr size_t kScratch = size_t{1} << 20;
 
 // What one thread has the system make ready, or copies, at a time: whole huge pages, which two threads would otherwise
-// both clear. Less memory than kWorthPopulating is left to the page faults of who writes it. Having pages made just before
-// they are written, while their zeros are in the caches, took as long as having all made first.
+// both clear. Less memory than kWorthPopulating is left to the page faults of who writes it. Having pages made just
+// before they are written, while their zeros are in the caches, took as long as having all made first.
 constexpr size_t kPagesAtOnce = size_t{8} << 20;
 constexpr size_t kWorthPopulating = size_t{4} << 20;
 
