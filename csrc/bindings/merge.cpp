@@ -14,9 +14,9 @@ namespace {
 void merge(int method, int mode, double scale, size_t models, const AddressArray& numel, const CodeArray& compute,
            const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
            const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype,
-           const py::object& stats,
-           const AddressArray& keep, const py::object& histogram, const std::vector<AddressArray>& state, bool begin,
-           bool end, int threads, const Paths& paths, const NumberArray& base_file, const NumberArray& finetuned_file) {
+           const py::object& stats, const AddressArray& keep, const py::object& histogram,
+           const std::vector<AddressArray>& state, bool begin, bool end, int threads, const Paths& paths,
+           const NumberArray& base_file, const NumberArray& finetuned_file) {
   const Columns columns = {numel, compute, base, base_dtype, finetuned, finetuned_dtype, out, out_dtype, keep, state};
   require(threads > 0, "threads must be positive");
   const Merge job = merge_of(method, mode, scale, models, columns, begin, end, !histogram.is_none());

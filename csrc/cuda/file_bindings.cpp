@@ -21,9 +21,9 @@ class Merger {
 
   void merge(int method, int mode, double scale, size_t models, const AddressArray& numel, const CodeArray& compute,
              const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
-             const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype, const py::array& stats,
-             const AddressArray& keep, const py::object& histogram, const Paths& paths, const NumberArray& base_file,
-             const NumberArray& finetuned_file) {
+             const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype,
+             const py::array& stats, const AddressArray& keep, const py::object& histogram, const Paths& paths,
+             const NumberArray& base_file, const NumberArray& finetuned_file) {
     require(merger_ != nullptr, "the merger is closed");
     const std::vector<AddressArray> no_state;
     const Columns columns = {numel,           compute, base,      base_dtype, finetuned,
