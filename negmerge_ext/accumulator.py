@@ -95,8 +95,8 @@ class Accumulator:
         Raises what :func:`negmerge_ext.merge` raises about a fine-tuned checkpoint, and
         :class:`~negmerge_ext.errors.DtypeError` for the first fp64 tensor among fp32 and smaller ones: the
         merge of all models would compute it in fp64 from the first one on. After an exception the
-        accumulator is as it was before; if a signal handler raised it (Ctrl-C) while a second or later
-        model was added, the accumulator cannot be used any more.
+        accumulator is as it was before; if a signal handler raised it (Ctrl-C), or a device failed, while a
+        second or later model was added, the accumulator cannot be used any more.
         """
         if self._inputs:
             self._running()
@@ -111,8 +111,10 @@ class Accumulator:
         if isinstance(source, Checkpoint):
             rows = read_rows(source, [plan.tensors[index].name for index in plan.merged])
         # Whatever cuts the addition short leaves no sum behind, as a part of it would be wrong.
-        running, self._sum = self._sum or RunningSum(plan, self._rows), None
-        running.add(rows.address, plan.finetuned_dtypes[0], self._threads)
+        running = self._sum or RunningSum(plan, self._rows)
+        workspaces = running.workspaces()
+        self._sum = None
+        running.add(rows.address, plan.finetuned_dtypes[0], self._threads, workspaces)
         if not self._inputs:
             self._tensors, self._merged = plan.tensors, plan.merged
             self._inputs.append(identities[0])

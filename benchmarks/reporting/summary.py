@@ -142,7 +142,7 @@ TARGETS = (
     Target("torch in place over merge, fp32", 15, True, _torch("torch in place"), 1),
     Target("AVX2 over AVX-512, in speed", 0.9, True, _avx2),
     Target("many small tensors, time over allowance", 1.0, False, _small),
-    Target("applying a patch with 90 % zeros, over a copy", 1.2, False, _patch),
+    Target("applying a patch with 90 % zeros again, over a copy", 1.2, False, _patch),
     Target("between files in tmpfs, over cat + cp", 1.0, False, _out_of_core("tmpfs")),
     Target("between files in the page cache, over cat + cp", 1.0, False, _out_of_core("cached")),
     Target("between cold files, over direct dd", 1.1, False, _out_of_core("cold")),

@@ -22,6 +22,22 @@ class Visit {
   int before_ = 0;
 };
 
+// The same where nothing can be done if it fails: giving back.
+class QuietVisit {
+ public:
+  QuietVisit(const DeviceApi& api, int device) : api_(api), there_(api.enter(device, &before_) == 0) {}
+  ~QuietVisit() {
+    if (there_) api_.leave(before_);
+  }
+  QuietVisit(const QuietVisit&) = delete;
+  QuietVisit& operator=(const QuietVisit&) = delete;
+
+ private:
+  const DeviceApi& api_;
+  int before_ = 0;
+  const bool there_;
+};
+
 // Given back at the end. That can only fail where the device has failed before, which has been said then.
 using Owned = std::unique_ptr<void, int (*)(void*)>;
 

@@ -27,7 +27,8 @@ OnDevice::OnDevice(int device) {
     before_ = -1;
 }
 OnDevice::~OnDevice() {
-  if (before_ >= 0) cudaSetDevice(before_);
+  // What fails here has failed before; the next launch must not be taken to have failed with it.
+  if (before_ >= 0 && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
 }
 
 }  // namespace negmerge::cuda

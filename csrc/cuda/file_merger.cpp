@@ -8,8 +8,18 @@ FileMerger::FileMerger(const DeviceApi& api, int device, size_t workers, size_t 
     : api_(api), device_(device), slot_(slot) {
   const Visit there(api, device);
   idle_.reserve(workers);
-  while (workers_.size() < workers) workers_.push_back(std::make_unique<Worker>(api, slot));
+  try {
+    while (workers_.size() < workers) workers_.push_back(std::make_unique<Worker>(api, slot));
+  } catch (...) {
+    workers_.clear();  // while on the device
+    throw;
+  }
   rest();
+}
+
+FileMerger::~FileMerger() {
+  const QuietVisit there(api_, device_);
+  workers_.clear();
 }
 
 bool FileMerger::run(const Merge& merge, const std::vector<FileTensor>& tensors, const std::vector<File>& files,
@@ -57,6 +67,7 @@ void FileMerger::give_back(Worker* worker) {
 }
 
 void FileMerger::rest() noexcept {
+  const QuietVisit there(api_, device_);
   idle_.clear();
   for (const auto& worker : workers_) {
     worker->abandon();

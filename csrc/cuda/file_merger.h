@@ -14,6 +14,7 @@ class FileMerger {
  public:
   // Takes all memory that merges need. Throws CudaError.
   FileMerger(const DeviceApi& api, int device, size_t workers, size_t slot);
+  ~FileMerger();
 
   // As run_merge_files, with the same bits. Output is in the caller's memory. One call at a time. Throws ReadError and
   // CudaError.

@@ -8,7 +8,7 @@ from ..in_memory.device_memory import CPU
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
 from ..plan import Plan
-from .cuda import merge_on_device
+from .cuda import DeviceMerge
 from .memory import merge_in_memory
 
 
@@ -27,9 +27,15 @@ def merge_where_it_lies(
     if plan.base.on_cpu:
         merge_in_memory(plan, target, written, threads=threads, max_memory=max_memory)
         return
-    for device in np.unique(plan.base.device).tolist():
-        chosen = written & (plan.base.device == device)
-        if device == CPU:  # the first: only this may find something wrong before anything is written
-            merge_in_memory(plan, target, chosen, threads=threads, max_memory=max_memory)
-        else:
-            merge_on_device(plan, target, device, chosen)
+    devices = np.unique(plan.base.device).tolist()
+    # Whatever may lack memory is asked before anything is written.
+    merges = [
+        DeviceMerge(plan, target, device, written & (plan.base.device == device))
+        for device in devices
+        if device != CPU
+    ]
+    if CPU in devices:
+        chosen = written & (plan.base.device == CPU)
+        merge_in_memory(plan, target, chosen, threads=threads, max_memory=max_memory)
+    for merge in merges:
+        merge.run()

@@ -26,19 +26,41 @@ if TYPE_CHECKING:
     import torch
 
 
-def merge_on_device(plan: Plan[MemoryRows], target: Target, device: int, chosen: np.ndarray) -> None:
-    """Write the tensors ``chosen``, bool ``[tensors]``, to ``target``: merged, or copied from the base.
+class DeviceMerge:
+    """The tensors ``chosen``, bool ``[tensors]``, of a plan, all on one device.
 
     They are merged in one call, but for those whose elements are stored in unlike orders: these are copied
-    whole, one tensor at a time. Raises :class:`~negmerge_ext.errors.DeviceError` and
-    :class:`~negmerge_ext.errors.DeviceMemoryError`.
+    whole, one tensor at a time. Raises :class:`~negmerge_ext.errors.DeviceMemoryError` if there is no memory
+    for that, which is taken here, before anything is written, and given back to torch, who keeps it.
     """
-    columns = gather_columns(plan, target, chosen)
-    copy_on_device(plan.base, target.rows, columns.copied, device)
-    alike = slice(None) if columns.direct.all() else columns.direct
-    _merge_columns(plan, columns, alike, columns.address[:, alike], device)
-    for column, values in columns.unlike.items():
-        _merge_unlike(plan, columns, slice(column, column + 1), values, device)
+
+    def __init__(self, plan: Plan[MemoryRows], target: Target, device: int, chosen: np.ndarray) -> None:
+        self._plan = plan
+        self._target = target
+        self._device = device
+        self._columns = gather_columns(plan, target, chosen)
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        columns = self._columns
+        numel = self._plan.tensors.table.numel[columns.tensor[columns.direct]]
+        sizes = [native_cuda.workspace_bytes(numel, self._plan.models, False)]
+        copies = ([value.nbytes for value in values] for values in columns.unlike.values())
+        sizes += max(copies, key=sum, default=[])
+        rooms = [Room(size, self._device) for size in sizes]
+        del rooms
+
+    def run(self) -> None:
+        """Write the tensors: merged, or copied from the base.
+
+        Raises :class:`~negmerge_ext.errors.DeviceError`.
+        """
+        columns, device = self._columns, self._device
+        copy_on_device(self._plan.base, self._target.rows, columns.copied, device)
+        alike = slice(None) if columns.direct.all() else columns.direct
+        _merge_columns(self._plan, columns, alike, columns.address[:, alike], device)
+        for column, values in columns.unlike.items():
+            _merge_unlike(self._plan, columns, slice(column, column + 1), values, device)
 
 
 def _merge_columns(
@@ -94,18 +116,21 @@ def merge_batch(
     finetuned: Column,
     stats: np.ndarray | None = None,
     histogram: np.ndarray | None = None,
+    workspace: Room | None = None,
     **columns: Any,
 ) -> None:
     """:func:`negmerge_ext.native.merge` of tensors on a device, given by their addresses there.
 
-    stats, histogram: as for the CPU, in main memory; if there are any, the device is waited for.
+    stats, histogram: as for the CPU, in main memory; if there are any, the device is waited for. workspace:
+    room for a call without statistics, if it was taken already.
     """
     if len(numel) == 0:
         return
     with device_memory.cuda.launching(device) as stream:
         given = np.size(finetuned) // len(numel)
         size = native_cuda.workspace_bytes(numel, given, stats is not None)
-        workspace = Room(size, device)
+        if workspace is None:
+            workspace = Room(size, device)
         rows = None if stats is None else _copied_to(device, stats)
         bins = None if histogram is None else _copied_to(device, histogram)
         native_cuda.merge(

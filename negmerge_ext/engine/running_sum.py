@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import native
+from .. import native, native_cuda
 from ..dtypes import BITS, CODES, NAMES
 from ..in_memory.device_memory import CPU
 from ..in_memory.room import Room
@@ -51,14 +51,29 @@ class RunningSum:
             negative=positive + [keep_nbytes(numel) for numel in self.numel.tolist()],
         )
 
-    def add(self, finetuned: np.ndarray, dtypes: np.ndarray, threads: int) -> None:
+    def workspaces(self) -> dict[int, Room]:
+        """Room on every device for one :meth:`add`.
+
+        Raises :class:`~negmerge_ext.errors.DeviceMemoryError`.
+        """
+        return {
+            device: Room(native_cuda.workspace_bytes(self.numel[self._device == device], 1, False), device)
+            for device in np.unique(self._device).tolist()
+            if device != CPU
+        }
+
+    def add(
+        self, finetuned: np.ndarray, dtypes: np.ndarray, threads: int, workspaces: dict[int, Room]
+    ) -> None:
         """Add a model, given by the addresses and native dtype codes of its tensors.
 
         What a signal handler raises can come out of it, and the sums are unusable then. Work for a device is
         on torch's current stream when this returns.
         """
         nowhere = np.zeros_like(self.numel)
-        self._merge(MODES["vector"], 0.0, finetuned, dtypes, nowhere, self.compute, threads)
+        self._merge(
+            MODES["vector"], 0.0, finetuned, dtypes, nowhere, self.compute, threads, workspaces=workspaces
+        )
         self.models += 1
 
     def finish(self, mode: str, scale: float, out: np.ndarray, out_dtype: np.ndarray, threads: int) -> None:
@@ -132,6 +147,7 @@ class RunningSum:
         out_dtype: np.ndarray,
         threads: int,
         stats: np.ndarray | None = None,
+        workspaces: dict[int, Room] | None = None,
     ) -> None:
         adds = len(finetuned) > 0
         for device in np.unique(self._device).tolist():
@@ -156,13 +172,21 @@ class RunningSum:
                 begin=adds and self.models == 0,
                 end=not adds,
                 stats=rows,
+                workspace=None if workspaces is None else workspaces.get(device),
             )
             if stats is not None:
                 stats[here] = rows
 
-    def _call(self, device: int, threads: int, *, stats: np.ndarray | None = None, **columns: Any) -> None:
+    def _call(
+        self,
+        device: int,
+        threads: int,
+        *,
+        stats: np.ndarray | None = None,
+        workspace: Room | None = None,
+        **columns: Any,
+    ) -> None:
         if device == CPU:
-            rows = np.zeros(len(columns["numel"]), NATIVE_STATS) if stats is None else stats
-            native.merge(method=self._method, stats=rows, threads=threads, **columns)
+            native.merge(method=self._method, stats=stats, threads=threads, **columns)
         else:
-            merge_batch(device, method=self._method, stats=stats, **columns)
+            merge_batch(device, method=self._method, stats=stats, workspace=workspace, **columns)

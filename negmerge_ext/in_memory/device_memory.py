@@ -70,5 +70,5 @@ def named_out_of_memory() -> Iterator[None]:
     except torch.OutOfMemoryError as problem:
         raise DeviceMemoryError(
             str(problem).partition("\n")[0].rstrip(". "),
-            remedy="Free memory of the device, merge in place (out=base), or merge .cpu() copies",
+            remedy="Free memory of the device, give an output that exists (out=...), or merge .cpu() copies",
         ) from problem

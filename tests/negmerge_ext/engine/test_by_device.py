@@ -14,7 +14,7 @@ from stand_in_devices import StandInDevices
 from state_dicts import TORCH_LAYOUTS, as_numpy, as_torch, laid_out
 from strategies import Case, batches
 
-from negmerge_ext import merge, native_cuda
+from negmerge_ext import Accumulator, merge, native_cuda
 from negmerge_ext.errors import DeviceError, DeviceMemoryError
 
 State = dict[str, torch.Tensor]
@@ -233,5 +233,57 @@ def test_memory_that_torch_has_not_got(devices: StandInDevices, monkeypatch: pyt
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nmore")
 
     monkeypatch.setattr(torch, "empty_like", refuse)
-    with pytest.raises(DeviceMemoryError, match=r"Tried to allocate 2.00 MiB.*out=base"):
+    with pytest.raises(DeviceMemoryError, match=r"Tried to allocate 2.00 MiB.*out="):
         merge(base, pool)
+
+
+class Lacking:
+    """Room on a device until so much of it was asked for."""
+
+    def __init__(self, devices: StandInDevices, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 0
+        self._empty = devices.empty
+        monkeypatch.setattr(devices, "empty", self.empty)
+
+    def empty(self, nbytes: int, device: int) -> torch.Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise DeviceMemoryError("no memory is left")
+        return self._empty(nbytes, device)
+
+
+def test_nothing_is_written_where_memory_is_lacking(
+    devices: StandInDevices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = models(3)
+    states[1]["turned"] = states[1]["turned"].contiguous()
+    before = as_bytes(states[0])
+    base, *pool = on_device(devices, states)
+    lacking = Lacking(devices, monkeypatch)
+    for rooms in range(3):  # the table, and packed copies of two tensors
+        lacking.left = rooms
+        with pytest.raises(DeviceMemoryError):
+            merge(base, pool, out=base)
+        assert as_bytes(base) == before
+    lacking.left = 1000
+    merge(base, pool, out=base)
+    assert as_bytes(base) != before
+
+
+def test_an_accumulator_outlives_a_lack_of_memory(
+    devices: StandInDevices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = models(3)
+    base, *pool = on_device(devices, states)
+    accumulator = Accumulator(base)
+    accumulator.add(pool[0])
+    lacking = Lacking(devices, monkeypatch)
+    with pytest.raises(DeviceMemoryError):
+        accumulator.add(pool[1])
+    lacking.left = 1000
+    accumulator.add(pool[1])
+    assert as_bytes(accumulator.finish()) == as_bytes(merge(states[0], states[1:]))
+
+
+def as_bytes(state: Any) -> list[bytes]:
+    return [as_numpy(value.clone().contiguous()).tobytes() for value in state.values()]
