@@ -4,7 +4,8 @@
     base.safetensors   base.json    the base
     pool/000.safetensors   .json    fine-tuned checkpoints, in the order of the recipe's combinations
     patches/NAME.safetensors        merged vectors of the whole pool: ``negmerge patch`` applies them
-    search/NAME.json                the coefficients tried on a merged vector, and their validation accuracies
+    trained/NAME.safetensors .json  what a method trained for itself: Retrain
+    search/NAME.json                the coefficients tried on a candidate, and what they scored on validation
     merged/METHOD.safetensors .json the unlearned model of a method, and what it scored
     results.json   results.png      everything that the table says, and the plot
 
@@ -29,7 +30,7 @@ from negmerge_ext.errors import OutputError
 from .errors import BusyError
 
 #: Of the records. Raised when the facts of a stage change; stages recorded in an older format are repeated.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,9 @@ class RunFolder:
 
     def patch(self, name: str) -> Path:
         return self.root / "patches" / f"{name}.safetensors"
+
+    def trained(self, name: str) -> Artefact:
+        return _checkpoint(self.root / "trained", name)
 
     def search(self, name: str) -> Artefact:
         record = self.root / "search" / f"{name}.json"
