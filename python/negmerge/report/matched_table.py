@@ -19,12 +19,14 @@ def matched_table(runs: Sequence[Results]) -> Table | None:
     rows = matched_over_runs(runs)
     if not rows:
         return None
+    several = len(runs) > 1
+    unreached = f"{ABSENT}: not reached{' in every run' if several else ''}."
     lines = [
         "Lowest forget accuracy on validation at a retain accuracy of so much of the base's.",
-        f"Area: its mean from {100 * min(LEVELS):g} to 100 %. {ABSENT}: not reached in every run.",
+        f"Area: its mean from {100 * min(LEVELS):g} to 100 %. {unreached}",
         "Avg. gap: of the chosen model to Retrain on test, in points. Seconds: without the base's training.",
     ]
-    if len(runs) > 1:
+    if several:
         lines.append(f"Mean ± standard deviation over {len(runs)} runs.")
     caption = "\n".join(lines)
     shown = empty_table("Forget accuracy in % at equal retain accuracy", caption, _HEADINGS)
