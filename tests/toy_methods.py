@@ -1,4 +1,4 @@
-"""Methods of the kinds that merge nothing: a training with a grid of hyper-parameters, and an input perturbation."""
+"""Methods that merge nothing: a training with a grid of hyper-parameters, and an input perturbation."""
 
 from __future__ import annotations
 

@@ -11,15 +11,20 @@ from .keys import content_key
 from .metrics.average_gap import average_gap
 from .metrics.measures import Measures
 from .results import Row
-from .search import Point
+from .search import LeastForget, LeastGap, Objective, Point
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Scores models for a search. base: the base. retrained: Retrain's measures, if gaps to it are wanted."""
+    """Scores models for a search, and says what is better.
+
+    base: the base. retain_ratio: share of its retain accuracy that a model must keep. retrained: Retrain's
+    measures on validation, if models are to come close to it instead.
+    """
 
     evaluation: Evaluation
     base: Row
+    retain_ratio: float
     retrained: Measures | None = None
 
     @property
@@ -34,6 +39,13 @@ class Judge:
         """The base as coefficient 0."""
         scores, measures = self.base.validation, self.base.validation_measures
         return Point(0.0, scores.forget, scores.retain, self._gap(measures))
+
+    @property
+    def objective(self) -> Objective:
+        """What points are chosen by."""
+        if self.retrained is None:
+            return LeastForget(self.retain_ratio * self.base.validation.retain)
+        return LeastGap()
 
     def point(self, coefficient: float, model: nn.Module) -> Point:
         """What ``model``, the one of this coefficient, scores."""

@@ -86,9 +86,10 @@ def _results(task: Task, folder: RunFolder, reporter: Reporter) -> Results:
 
 def _rows(task: Task, context: Context, base: Row, folder: RunFolder, reporter: Reporter) -> Iterator[Row]:
     """The rows of all methods: the reference first, since others may be searched by their gap to it."""
-    judge = Judge(task.evaluation, base)
+    spec = task.recipe.search
+    judge = Judge(task.evaluation, base, spec.retain_ratio)
     for name in sorted(task.recipe.methods, key=lambda name: name != REFERENCE):
         row = unlearn(name, task, context, judge, folder, reporter)
-        if name == REFERENCE and task.recipe.search.objective == "gap":
+        if name == REFERENCE and spec.objective == "gap":
             judge = replace(judge, retrained=row.validation_measures)
         yield row

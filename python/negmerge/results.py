@@ -12,7 +12,7 @@ import negmerge_ext
 from .evaluate import Scores
 from .methods import REFERENCE
 from .metrics.average_gap import average_gap
-from .metrics.matched_retain import Matched, matched
+from .metrics.matched_retain import Curve, Matched, matched
 from .metrics.measures import Measures
 from .search import Point
 
@@ -52,6 +52,13 @@ class Row:
     def kept_fraction(self) -> float | None:
         """Elements kept / all elements of the model."""
         return self.kept / self.elements if self.kept is not None and self.elements else None
+
+    @property
+    def curves(self) -> list[Curve]:
+        """Forget and retain accuracies on validation, along the coefficient or of single models."""
+        if self.coefficient is None:
+            return [[(point.forget, point.retain)] for point in self.candidates]
+        return [[(point.forget, point.retain) for point in self.curve]]
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Row:
@@ -115,9 +122,8 @@ class Results:
         return average_gap(row.test_measures, retrained)
 
     def matched(self, row: Row) -> Matched:
-        """Forget accuracy of a searched row where it retains as much as others, on the validation split."""
-        curve = [(point.forget, point.retain) for point in row.curve]
-        return matched(curve, self.rows[0].validation.retain)
+        """Forget accuracy of a method where it retains as much as others, on the validation split."""
+        return matched(row.curves, self.rows[0].validation.retain)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, and what follows from it."""

@@ -2,6 +2,7 @@
 
     recipe.yaml                     the recipe, as it was read
     base.safetensors   base.json    the base
+    base-scores.json                what it scores on the recipe's forget set
     pool/000.safetensors   .json    fine-tuned checkpoints, in the order of the recipe's combinations
     patches/NAME.safetensors        merged vectors of the whole pool: ``negmerge patch`` applies them
     trained/NAME.safetensors .json  what a method trained for itself: Retrain
@@ -96,6 +97,11 @@ class RunFolder:
     @property
     def base(self) -> Artefact:
         return _checkpoint(self.root, "base")
+
+    @property
+    def base_scores(self) -> Artefact:
+        record = self.root / "base-scores.json"
+        return Artefact(record, record)
 
     def member(self, number: int) -> Artefact:
         """Fine-tuned checkpoint ``number``, from 0."""

@@ -77,20 +77,16 @@ class LeastGap:
 Objective = LeastForget | LeastGap
 
 
-def objective(spec: recipe.Search, base: Point) -> Objective:
-    """What a recipe minimises. base: coefficient 0."""
-    return LeastGap() if spec.objective == "gap" else LeastForget(spec.retain_ratio * base.retain)
-
-
-def search(evaluate: Callable[[float], Point], base: Point, spec: recipe.Search) -> SearchResult:
-    """The coefficient that is best by the recipe's objective.
+def search(
+    evaluate: Callable[[float], Point], base: Point, aim: Objective, spec: recipe.Search
+) -> SearchResult:
+    """The coefficient that is best by ``aim``.
 
     ``spec.points`` coefficients over [0, 1] are tried first. While larger ones may be better still, the range
     is doubled, up to ``spec.limit``. Then the gaps on both sides of the best are divided into five.
     Coefficient 0 is the base, which ``base`` is known of; it costs nothing and always qualifies, so there is
     always a result.
     """
-    aim = objective(spec, base)
     points = {0.0: base}
 
     def add(coefficients: Iterable[float]) -> None:

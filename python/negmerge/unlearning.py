@@ -12,7 +12,7 @@ from .methods import METHODS
 from .methods.interface import Candidate, Context
 from .results import Row
 from .run_folder import RunFolder
-from .search import Point, SearchResult, objective, search
+from .search import Point, SearchResult, search
 from .task import Task
 
 
@@ -37,7 +37,7 @@ def unlearn(
     what = "searching the coefficient" if any(one.scaled for one in candidates) else "evaluating"
     with reporter.stage(f"{method.title}: {what}", steps) as stage:
         searched = [_searched(candidate, task, judge, folder, stage) for candidate in candidates]
-    aim = objective(recipe.search, judge.base_point)
+    aim = judge.objective
     candidate, best = min(
         zip(candidates, searched, strict=True), key=lambda pair: aim.preference(pair[1].result.chosen)
     )
@@ -85,7 +85,7 @@ def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder,
                 return point
 
             if candidate.scaled:
-                result = search(evaluate, judge.base_point, task.recipe.search)
+                result = search(evaluate, judge.base_point, judge.objective, task.recipe.search)
             else:
                 only = evaluate(1.0)
                 result = SearchResult(points=(only,), chosen=only, evaluations=1, at_limit=False)

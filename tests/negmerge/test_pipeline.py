@@ -69,6 +69,7 @@ def test_folder_holds_what_it_is_documented_to_hold(finished, small_text):
         "results.png",
         "base.safetensors",
         "base.json",
+        "base-scores.json",
         *(f"pool/{number}.{suffix}" for number in members for suffix in ("safetensors", "json")),
         *(f"trained/retrain.{suffix}" for suffix in ("safetensors", "json")),
         *(f"patches/{name}.safetensors" for name in ("uniform", "negmerge")),
@@ -118,7 +119,8 @@ def test_costs_are_counted(finished):
     assert base.evaluations == retrained.evaluations == 1
     assert base.training_seconds > 0 < retrained.training_seconds
     pool_seconds = sum(member.seconds for member in results.pool)
-    assert {row.training_seconds for row in (single, uniform, negmerge)} == {pytest.approx(pool_seconds)}
+    for row in (single, uniform, negmerge):
+        assert row.training_seconds == pytest.approx(pool_seconds)
     for row in (uniform, negmerge):
         assert row.evaluations == len(row.curve) - 1
         assert len(row.candidates) == 1
@@ -298,7 +300,7 @@ def test_retrain_never_saw_the_forget_set(finished, small):
     merged = load_file(root / "merged" / "retrain.safetensors")
     assert all(torch.equal(trained[name], merged[name]) for name in merged)
     assert results.average_gap(retrained) == 0
-    assert results.average_gap(results.rows[0]) > 0.2
+    assert results.average_gap(results.rows[0]) > 0.1
 
 
 def test_the_smallest_gap_on_validation_can_be_searched(small_text, tmp_path):

@@ -71,7 +71,7 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
         (
             "uniform, negmerge]",
             "negmerg]",
-            "methods[1]: no method is called 'negmerg'; did you mean",
+            "methods[2]: no method is called 'negmerg'; did you mean",
         ),
         ("classes: [3]", "classes: []", "forget.classes: List should have at least 1 item"),
         ("classes: [3]", "classes: [3.5]", "3.5 is neither the name nor the number of a class"),

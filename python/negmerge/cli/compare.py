@@ -38,10 +38,11 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare methods where they retain alike, with mean and standard deviation over seeds.
+    """Compare methods where they retain alike, over the runs of several seeds.
 
     Shows the lowest forget accuracy of every method at 99, 97 and 95 % of the base's retain accuracy, its
-    mean over that range, and the average gap to Retrain where the runs have it.
+    mean over that range, and the average gap to Retrain where the runs have it, each with its standard
+    deviation.
     """
     import json
     from dataclasses import asdict

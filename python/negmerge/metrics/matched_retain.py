@@ -1,7 +1,7 @@
 """Forget accuracy where methods retain alike: one chosen point per method compares two things at once.
 
-A curve is a method's accuracies along its coefficient, in that order; between neighbours it is taken to be
-straight.
+A curve is a family's accuracies along its coefficient, in that order; between neighbours it is taken to be
+straight. A model without a coefficient is a curve of one point, and a method may have several curves.
 """
 
 from __future__ import annotations
@@ -18,32 +18,37 @@ LEVELS = (0.99, 0.97, 0.95)
 #: Evenly spaced levels in the middle of equal parts of the range that the area is taken over.
 _AREA_STEPS = 1000
 
-#: Forget and retain accuracy, in [0, 1].
-CurvePoint = tuple[float, float]
+#: Forget and retain accuracies, in [0, 1].
+Curve = Sequence[tuple[float, float]]
 
 
-def forget_at_retain(curve: Sequence[CurvePoint], level: float) -> float | None:
-    """The lowest forget accuracy on the curve where retain accuracy is ``level`` or more.
+def forget_at_retain(curves: Sequence[Curve], level: float) -> float | None:
+    """The lowest forget accuracy on any curve where retain accuracy is ``level`` or more.
 
-    ``None`` if the curve stays below. curve: at least one point.
+    ``None`` if all curves stay below.
     """
+    return min((forget for curve in curves for forget in _reached(curve, level)), default=None)
+
+
+def _reached(curve: Curve, level: float) -> list[float]:
+    """Forget accuracies at the points that retain enough, and where the curve crosses the level."""
     reached = [forget for forget, retain in curve if retain >= level]
     for (forget, retain), (next_forget, next_retain) in pairwise(curve):
         if (retain >= level) != (next_retain >= level):
             share = (level - retain) / (next_retain - retain)
             reached.append(forget + share * (next_forget - forget))
-    return min(reached, default=None)
+    return reached
 
 
-def forget_area(curve: Sequence[CurvePoint], low: float, high: float) -> float | None:
+def forget_area(curves: Sequence[Curve], low: float, high: float) -> float | None:
     """Mean of :func:`forget_at_retain` over the levels from ``low`` to ``high``, in [0, 1]; lower forgets
     more.
 
-    It is the area under that function divided by the width of the range. ``None`` if the curve does not reach
+    It is the area under that function divided by the width of the range. ``None`` if the curves do not reach
     all of it.
     """
     levels = low + (high - low) * (np.arange(_AREA_STEPS) + 0.5) / _AREA_STEPS
-    values = [forget_at_retain(curve, level) for level in levels.tolist()]
+    values = [forget_at_retain(curves, level) for level in levels.tolist()]
     known = [value for value in values if value is not None]
     return math.fsum(known) / _AREA_STEPS if len(known) == len(values) else None
 
@@ -60,11 +65,11 @@ class Matched:
     area: float | None
 
 
-def matched(curve: Sequence[CurvePoint], base_retain: float) -> Matched:
+def matched(curves: Sequence[Curve], base_retain: float) -> Matched:
     """Compare at the levels that follow from the base's retain accuracy, of the same run and images."""
     return Matched(
-        at=tuple(forget_at_retain(curve, level * base_retain) for level in LEVELS),
-        area=forget_area(curve, min(LEVELS) * base_retain, base_retain),
+        at=tuple(forget_at_retain(curves, level * base_retain) for level in LEVELS),
+        area=forget_area(curves, min(LEVELS) * base_retain, base_retain),
     )
 
 

@@ -44,7 +44,6 @@ def draw_matched(runs: Sequence[Results], path: Path) -> None:
 
 def _along(results: Results, method: str, shares: np.ndarray) -> list[float]:
     row = next(row for row in results.rows if row.method == method)
-    curve = [(point.forget, point.retain) for point in row.curve]
     levels = shares * results.rows[0].validation.retain
-    values = (forget_at_retain(curve, level) for level in levels.tolist())
+    values = (forget_at_retain(row.curves, level) for level in levels.tolist())
     return [np.nan if value is None else value for value in values]

@@ -14,11 +14,8 @@ from .runs import matched_over_runs
 _HEADINGS = (*(f"{100 * level:g} %" for level in LEVELS), "Area", "Avg.\ngap", "Seconds")
 
 
-def matched_table(runs: Sequence[Results]) -> Table | None:
-    """Forget accuracy in per cent at every level; ``None`` if no method was searched in every run."""
-    rows = matched_over_runs(runs)
-    if not rows:
-        return None
+def matched_table(runs: Sequence[Results]) -> Table:
+    """Forget accuracy in per cent at every level, a row per method; runs: at least one."""
     several = len(runs) > 1
     unreached = f"{ABSENT}: not reached{' in every run' if several else ''}."
     lines = [
@@ -30,7 +27,7 @@ def matched_table(runs: Sequence[Results]) -> Table | None:
         lines.append(f"Mean ± standard deviation over {len(runs)} runs.")
     caption = "\n".join(lines)
     shown = empty_table("Forget accuracy in % at equal retain accuracy", caption, _HEADINGS)
-    for row in rows:
+    for row in matched_over_runs(runs):
         shares = [_cell(share, 100, 1) for share in (*row.at, row.area)]
         shown.add_row(row.title, *shares, _cell(row.gap, 100, 2), _cell(row.seconds, 1, 1))
     return shown

@@ -30,11 +30,8 @@ class MethodOverRuns:
 def check_comparable(runs: Sequence[Results]) -> None:
     """Raise :class:`~negmerge.errors.DataError` unless the recipes differ in name and seed only.
 
-    Nor may two runs have the same seed: they would be one run counted twice. And there must be something to
-    compare: a method with a coefficient.
+    Nor may two runs have the same seed: they would be one run counted twice.
     """
-    if not matched_over_runs(runs[:1]):
-        raise DataError("no method has a coefficient", path=runs[0].recipe["name"])
     first = _comparable(runs[0])
     seeds: set[int] = set()
     for results in runs:
@@ -52,9 +49,8 @@ def check_comparable(runs: Sequence[Results]) -> None:
 
 
 def matched_over_runs(runs: Sequence[Results]) -> list[MethodOverRuns]:
-    """Mean and deviation of every method that has a curve in each run, in the order of the first run."""
-    names = [row.method for row in runs[0].rows if len(row.curve) > 1]
-    return [_over_runs(name, runs) for name in names]
+    """Mean and deviation of every method, in the order of the first run."""
+    return [_over_runs(row.method, runs) for row in runs[0].rows[1:]]
 
 
 def _over_runs(name: str, runs: Sequence[Results]) -> MethodOverRuns:

@@ -31,10 +31,10 @@ def test_two_seeds_make_means_with_deviations_and_a_plot(invoke, runs, tmp_path:
     assert (tmp_path / "compared.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_json_has_every_method_with_a_coefficient(invoke, runs):
+def test_json_has_every_method(invoke, runs):
     plain = json.loads(invoke("compare", *runs, "--json").stdout)
     assert plain["runs"] == runs
-    assert [method["method"] for method in plain["methods"]] == ["uniform", "negmerge"]
+    assert [method["method"] for method in plain["methods"]] == ["retrain", "uniform", "negmerge"]
     assert all(method["gap"]["runs"] == 2 for method in plain["methods"])
 
 

@@ -262,7 +262,7 @@ def test_matched_table_of_one_run(results):
     shown = [f"{100 * value:.1f}" for value in derived_by_hand()]
     assert cells(text, "NegMerge")[:3] == shown
     assert cells(text, "NegMerge")[4:] == ["7.50", "57.9"]
-    assert "Retrain" not in text.splitlines()[4]
+    assert cells(text, "Retrain")[:3] == ["–", "0.0", "0.0"], "one model, which retains 98 / 99 of the base's"
 
 
 def test_matched_table_over_seeds_has_means_and_deviations(results):
@@ -288,8 +288,6 @@ def test_only_seeds_of_one_recipe_are_averaged(results):
     changed = {**other.recipe, "data": {**other.recipe["data"], "test": 0.5}}
     with pytest.raises(DataError, match="differ in data"):
         check_comparable([results, replace(other, recipe=changed)])
-    with pytest.raises(DataError, match="no method has a coefficient"):
-        check_comparable([replace(results, rows=results.rows[:2])])
 
 
 @pytest.mark.parametrize("count", [1, 3])
