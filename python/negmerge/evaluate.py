@@ -51,19 +51,21 @@ class Evaluation:
         part = self._parts[split]
         return _scores(self._outputs(model, part.forget), self._outputs(model, part.retain))
 
-    def scores_and_measures(self, model: nn.Module, split: Held) -> tuple[Scores, Measures]:
+    def scores_and_measures(self, model: nn.Module, split: Held, *, attack: bool) -> tuple[Scores, Measures]:
         """The same, and the measures whose unseen images are those of ``split``.
 
-        It takes a pass over the training split too, and an attack that is slow with many images.
+        It takes a pass over the training split too. attack: whether to make the stronger attack as well.
         """
         part = self._parts[split]
         forget, retain = (self._outputs(model, rows) for rows in (self._train.forget, self._train.retain))
         held_out = self._outputs(model, part.retain)
         if np.array_equal(part.forget, self._train.forget):
             # Single training images are forgotten: the split's other images are of the same classes.
-            return _scores(forget, held_out), measure(forget, retain, held_out, held_out)
+            return _scores(forget, held_out), measure(forget, retain, held_out, held_out if attack else None)
         held_out_forget = self._outputs(model, part.forget)
-        return _scores(held_out_forget, held_out), measure(forget, retain, held_out, held_out_forget)
+        return _scores(held_out_forget, held_out), measure(
+            forget, retain, held_out, held_out_forget if attack else None
+        )
 
     def evaluated(self, model: nn.Module, *, measures: bool) -> Evaluated:
         """Everything on both splits; measures only if they are asked for."""
@@ -75,8 +77,8 @@ class Evaluation:
                 test_measures=None,
             )
         (validation, on_validation), (test, on_test) = (
-            self.scores_and_measures(model, "validation"),
-            self.scores_and_measures(model, "test"),
+            self.scores_and_measures(model, "validation", attack=True),
+            self.scores_and_measures(model, "test", attack=True),
         )
         return Evaluated(
             validation=validation, test=test, validation_measures=on_validation, test_measures=on_test

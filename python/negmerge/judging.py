@@ -52,7 +52,7 @@ class Judge:
         if self.retrained is None:
             scores, measures = self.evaluation.scores(model, "validation"), None
         else:
-            scores, measures = self.evaluation.scores_and_measures(model, "validation")
+            scores, measures = self.evaluation.scores_and_measures(model, "validation", attack=False)
         return Point(coefficient, scores.forget, scores.retain, self._gap(measures))
 
     def _gap(self, measures: Measures | None) -> float | None:

@@ -50,14 +50,14 @@ def test_measures_of_classes_and_of_single_images_look_at_the_right_images():
     images = images_saying(votes.tolist(), labels.tolist())
 
     by_class = Evaluation(images, select(Forget(classes=["a"]), images, splits, seed=0))
-    scores, measures = by_class.scores_and_measures(FirstPixel(), "validation")
+    scores, measures = by_class.scores_and_measures(FirstPixel(), "validation", attack=True)
     assert scores == by_class.scores(FirstPixel(), "validation") == Scores(1 / 2, 2 / 2)
     assert (measures.forget, measures.retain, measures.held_out) == (1 / 2, 3 / 4, 2 / 2)
-    scores, measures = by_class.scores_and_measures(FirstPixel(), "test")
+    scores, measures = by_class.scores_and_measures(FirstPixel(), "test", attack=True)
     assert (scores, measures.forget, measures.held_out) == (Scores(0 / 2, 1 / 2), 1 / 2, 1 / 2)
 
     by_image = Evaluation(images, select(Forget(indices=[1, 5]), images, splits, seed=0))
-    scores, measures = by_image.scores_and_measures(FirstPixel(), "test")
+    scores, measures = by_image.scores_and_measures(FirstPixel(), "test", attack=True)
     assert scores == by_image.scores(FirstPixel(), "test") == Scores(0 / 2, 1 / 4)
     assert (measures.forget, measures.retain, measures.held_out) == (0 / 2, 4 / 4, 1 / 4)
 

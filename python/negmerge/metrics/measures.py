@@ -17,7 +17,7 @@ class Measures:
 
     forget, retain: accuracy on the training images to be forgotten, and on those to be retained. held_out:
     accuracy on images of a split that no model was trained on, of retained classes. mia_efficacy: see
-    :mod:`.mia_efficacy`. attack: see :mod:`.mia_logistic`.
+    :mod:`.mia_efficacy`. attack: see :mod:`.mia_logistic`; ``None`` if it was not made.
     """
 
     forget: float
@@ -33,12 +33,16 @@ class Measures:
         return cls(**{**plain, "attack": attack if attack is None else Attack(**attack)})
 
 
-def measure(forget: Outputs, retain: Outputs, held_out: Outputs, unseen_forget: Outputs) -> Measures:
-    """All measures. unseen_forget: images that were never trained on, of the classes of the forget set."""
+def measure(forget: Outputs, retain: Outputs, held_out: Outputs, unseen_forget: Outputs | None) -> Measures:
+    """All measures.
+
+    unseen_forget: images that were never trained on, of the classes of the forget set; without them the
+    attack, which does not enter the average gap, is not made.
+    """
     return Measures(
         forget=accuracy(forget.logits, forget.labels),
         retain=accuracy(retain.logits, retain.labels),
         held_out=accuracy(held_out.logits, held_out.labels),
         mia_efficacy=mia_efficacy(retain, held_out, forget),
-        attack=logistic_attack(forget, unseen_forget),
+        attack=None if unseen_forget is None else logistic_attack(forget, unseen_forget),
     )

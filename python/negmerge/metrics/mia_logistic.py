@@ -1,7 +1,8 @@
-"""A membership attack that is stronger than the one of MIA-efficacy and takes a fraction of its time.
+"""A membership attack that is stronger than the one of MIA-efficacy.
 
 It asks directly what unlearning is about: can the forget set be told from images of the same kind that were
-never seen? Confidence that is too low gives an image away as well as confidence that is too high.
+never seen? Confidence that is too low gives an image away as well as confidence that is too high. Its time
+grows with the number of images, that of MIA-efficacy with its square.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ LOW_FPR = 0.01
 class Attack:
     """How well the forget set is told from unseen images.
 
-    auc: area under the receiver operating characteristic; about 0.5 when nothing can be told. tpr: the
-    largest share of the forget set found while at most :data:`LOW_FPR` of the unseen images are taken for it;
-    with fewer than 1 / :data:`LOW_FPR` unseen images that is none of them.
+    auc: area under the receiver operating characteristic; about 0.5, or a little less, when nothing can be
+    told. tpr: the largest share of the forget set found while at most :data:`LOW_FPR` of the unseen images
+    are taken for it; with fewer than 1 / :data:`LOW_FPR` unseen images that is none of them.
     """
 
     auc: float

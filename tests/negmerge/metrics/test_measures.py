@@ -37,6 +37,7 @@ def test_measures_are_of_the_right_images():
     assert (found.forget, found.retain, found.held_out) == (0.25, 0.75, 0.5)
     assert found.mia_efficacy == mia_efficacy(retain, held_out, forget)
     assert found.attack == logistic_attack(forget, unseen)
+    assert measure(forget, retain, held_out, None) == replace(found, attack=None)
 
 
 def test_survive_json():
