@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .data.batches import batches_of
 from .data.image_set import ImageSet
 from .data.selection import ForgetRetain, Selection
 from .metrics.accuracy import accuracy
@@ -37,8 +38,9 @@ class Evaluation:
         return Scores(self._accuracy(model, part.forget), self._accuracy(model, part.retain))
 
     def _accuracy(self, model: nn.Module, rows: np.ndarray) -> float:
-        images = torch.from_numpy(self._images.images[rows])
-        return accuracy(predict(model, images), torch.from_numpy(self._images.labels[rows]))
+        batches = batches_of(self._images, rows, _BATCH)
+        logits, labels = zip(*((predict(model, images), labels) for images, labels in batches), strict=True)
+        return accuracy(torch.cat(logits), torch.cat(labels))
 
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
