@@ -47,11 +47,12 @@ _PROTOCOLS = ("paper", "salun")
 class Data(Section):
     """The data set, and how it is split.
 
-    folder: where it is; by default in its folder of the data folder. image_size: side in pixels of images that
-    are read from files. validation: ``paper`` (a tenth of the published training images, at most 5,000),
-    ``salun`` (a tenth of every class of these), or a share of every class; the default is ``paper``, or 0.25 for
-    a data set without published splits. test: share of such a data set that is the test split, 0.25 by default.
-    split_seed: of ``paper`` (default 0) and ``salun`` (default 2); shares are drawn with the recipe's seed.
+    folder: where it is; by default in its folder of the data folder. image_size: side in pixels of images
+    that are read from files. validation: ``paper`` (a tenth of the published training images, at most
+    5,000), ``salun`` (a tenth of every class of these), or a share of every class; the default is
+    ``paper``, or 0.25 for a data set without published splits. test: share of such a data set that is the
+    test split, 0.25 by default. split_seed: of ``paper`` (default 0) and ``salun`` (default 2); shares are
+    drawn with the recipe's seed.
     """
 
     name: Annotated[str, AfterValidator(DATA_SETS.check)]
@@ -81,8 +82,8 @@ class Forget(Section):
     """The forget set: whole classes, or a random fraction of the training split, or training images by index.
 
     classes: names or numbers of classes. fraction: share of the training split, drawn with the recipe's
-    seed, or as SalUn does for its splits. indices: positions in the data set, whose training images come first.
-    index_file: a file of such positions, as text or as an array of numpy (.npy).
+    seed, or as SalUn does for its splits. indices: positions in the data set, whose training images come
+    first. index_file: a file of such positions, as text or as an array of numpy (.npy).
     """
 
     classes: Annotated[list[Annotated[int | str, PlainValidator(_class)]], Field(min_length=1)] | None = None

@@ -12,7 +12,8 @@ from .image_set import ImageSet
 
 
 def batches_of(images: ImageSet, rows: np.ndarray, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Images uint8 ``[size, channels, height, width]`` and labels int64 ``[size]`` at ``rows``, in their order.
+    """Images uint8 ``[size, channels, height, width]`` and labels int64 ``[size]`` at ``rows``, in their
+    order.
 
     The last batch may be smaller. While one is used the next is read, so that at most two are in memory,
     however many images there are. Raises :class:`~negmerge.errors.CorruptImageError`.

@@ -43,8 +43,8 @@ def _read_cifar100(folder: Path) -> Packed | None:
     binary = folder / "cifar-100-binary"
     if binary.is_dir():
         names = (binary / "fine_label_names.txt").read_text(encoding="ascii").split()
-        parts = (_binary(binary / f"{part}.bin", labels=2) for part in ("train", "test"))
-        return Packed.of_parts(*parts, _spoken(names))
+        train, test = (_binary(binary / f"{part}.bin", labels=2) for part in ("train", "test"))
+        return Packed.of_parts(train, test, _spoken(names))
     return _read_through_torchvision("CIFAR100", "cifar-100-python", folder)
 
 
@@ -93,8 +93,8 @@ def _read_through_torchvision(kind: str, below: str, folder: Path) -> Packed | N
             train, test = (getattr(datasets, kind)(folder, train=train) for train in (True, False))
     except (OSError, RuntimeError) as problem:
         raise unreadable(folder / below, problem) from problem
-    parts = ((np.moveaxis(part.data, 3, 1), np.array(part.targets)) for part in (train, test))
-    return Packed.of_parts(*parts, _spoken(train.classes))
+    parts = [(np.moveaxis(part.data, 3, 1), np.array(part.targets)) for part in (train, test)]
+    return Packed.of_parts(parts[0], parts[1], _spoken(train.classes))
 
 
 def _joined(parts: list[_Part]) -> _Part:

@@ -1,9 +1,9 @@
 """EuroSAT, RGB: 27,000 satellite images of 64×64 pixels, 10 classes.
 
 Source: Helber et al., EuroSAT: A Novel Dataset and Deep Learning Benchmark for Land Use and Land Cover
-Classification, 2019. Nobody published splits with it. Here a tenth of every class is the test split and another
-tenth the validation split, always the same: 21,600, 2,700 and 2,700 images, the sizes in NegMerge's protocol, but
-not its images.
+Classification, 2019. Nobody published splits with it. Here a tenth of every class is the test split and
+another tenth the validation split, always the same: 21,600, 2,700 and 2,700 images, the sizes in NegMerge's
+protocol, but not its images.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """GTSRB: 26,640 training and 12,630 test images of German traffic signs, 43 classes.
 
-Source: Stallkamp et al., Man vs. computer: Benchmarking machine learning algorithms for traffic sign recognition,
-2012. Training images are those of the competition, as torchvision and NegMerge's protocol have them.
+Source: Stallkamp et al., Man vs. computer: Benchmarking machine learning algorithms for traffic sign
+recognition, 2012. Training images are those of the competition, as torchvision and NegMerge's protocol have
+them.
 """
 
 from __future__ import annotations

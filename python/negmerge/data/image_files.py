@@ -22,9 +22,9 @@ SIDE = 224
 class ImageFiles:
     """Image files that look like one uint8 array ``[n, 3, side, side]``, of which rows are read on demand.
 
-    An image is scaled (bicubic) so that its shorter side has ``side`` pixels, and its centre is taken. Indexing
-    with an array of rows decodes them in several threads and returns uint8 ``[rows, 3, side, side]``; it raises
-    :class:`~negmerge.errors.CorruptImageError`, which names the file.
+    An image is scaled (bicubic) so that its shorter side has ``side`` pixels, and its centre is taken.
+    Indexing with an array of rows decodes them in several threads and returns uint8 ``[rows, 3, side,
+    side]``; it raises :class:`~negmerge.errors.CorruptImageError`, which names the file.
     """
 
     ndim = 4

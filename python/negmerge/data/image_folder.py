@@ -13,7 +13,8 @@ _TRAIN, _VALIDATION, _TEST = "train", "val", "test"
 
 
 def index(name: str, folder: Path, side: int) -> ImageSet:
-    """Images in ``train``, ``val`` and ``test``, each with a folder for each class, or in such folders directly.
+    """Images in ``train``, ``val`` and ``test``, each with a folder for each class, or in such folders
+    directly.
 
     Without ``test``, the images in ``val`` are the test split.
     """

@@ -37,8 +37,8 @@ class ImageSet:
     """Images with one class each.
 
     images: uint8 ``[n, channels, height, width]``, 0 black and 255 white: an array, or
-    :class:`~negmerge.data.image_files.ImageFiles`, which decodes the rows that it is indexed with. labels: int64
-    ``[n]``, positions in ``class_names``. official: the published splits, if there are any. Raises
+    :class:`~negmerge.data.image_files.ImageFiles`, which decodes the rows that it is indexed with. labels:
+    int64 ``[n]``, positions in ``class_names``. official: the published splits, if there are any. Raises
     :class:`~negmerge.errors.DataError` if they do not fit together or a class is empty.
     """
 
@@ -74,7 +74,8 @@ class ImageSet:
         return len(self.class_names)
 
     def picture(self, row: int) -> Image:
-        """One image as Pillow has it, in the resolution that it is stored in: for transforms of other libraries.
+        """One image as Pillow has it, in the resolution that it is stored in: for transforms of other
+        libraries.
 
         Raises :class:`~negmerge.errors.CorruptImageError` if its file cannot be decoded.
         """
@@ -104,7 +105,9 @@ class ImageSet:
         return mean.tolist(), np.sqrt(variance).tolist()
 
     def sha256(self) -> str:
-        """Checksum of pixels and labels; of images in files, that of their names and sizes instead of pixels."""
+        """Checksum of pixels and labels; of images in files, that of their names and sizes instead of
+        pixels.
+        """
         digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
         if isinstance(self.images, ImageFiles):
             digest.update(self.images.listing())

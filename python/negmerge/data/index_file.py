@@ -13,8 +13,8 @@ from ..recipe import Forget
 def read_index_file(forget: Forget) -> Forget:
     """``forget`` with the indices that its file lists in place of the file; itself if it names none.
 
-    The file is text with whole numbers between blanks or line ends, or an array of whole numbers (.npy). Raises
-    :class:`~negmerge.errors.DataError`.
+    The file is text with whole numbers between blanks or line ends, or an array of whole numbers (.npy).
+    Raises :class:`~negmerge.errors.DataError`.
     """
     if forget.index_file is None:
         return forget

@@ -46,7 +46,9 @@ class Packed:
         return ImageSet(name, self.images, self.labels, self.class_names, official)
 
     def check(self, name: str, sha256: str | None) -> None:
-        """Raise :class:`~negmerge.errors.DataError` if this is no image set, or not the one of that checksum."""
+        """Raise :class:`~negmerge.errors.DataError` if this is no image set, or not the one of that
+        checksum.
+        """
         found = self.image_set(name).sha256()
         if sha256 not in (None, found):
             raise ChecksumError(

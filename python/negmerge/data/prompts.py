@@ -1,7 +1,7 @@
 """What a text tower is told about the classes of a data set.
 
-The templates are those that CLIP's authors chose for each data set, which NegMerge's protocol uses; sets that they
-did not have, and classes that have no name of their own, are worded here.
+The templates are those that CLIP's authors chose for each data set, which NegMerge's protocol uses; sets
+that they did not have, and classes that have no name of their own, are worded here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def prompts(name: str, class_names: Sequence[str]) -> list[list[str]]:
 
 
 def templates(name: str) -> tuple[str, ...]:
-    """The templates of a data set, ``{}`` standing for the class; those of any photograph for an unknown one."""
+    """The templates of a data set, ``{}`` standing for the class; those of any photograph for an unknown
+    one.
+    """
     if name in ("imagenet", "tiny-imagenet"):
         from open_clip import OPENAI_IMAGENET_TEMPLATES
 
@@ -39,7 +41,14 @@ def _combined(pattern: str, *choices: Sequence[str]) -> tuple[str, ...]:
 _PHOTOGRAPH = _combined("a photo of {} @.", _SOME)
 _NUMBER = ('a photo of the number: "{}".',)
 _LOOKS = ("", "blurry", "black and white", "low contrast", "high contrast", "bad", "good", "small", "big")
-_VIEWS = ("satellite imagery", "aerial imagery", "satellite photo", "aerial photo", "satellite view", "aerial view")
+_VIEWS = (
+    "satellite imagery",
+    "aerial imagery",
+    "satellite photo",
+    "aerial photo",
+    "satellite view",
+    "aerial view",
+)
 
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "digits": _NUMBER,

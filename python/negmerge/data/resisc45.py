@@ -1,8 +1,8 @@
 """RESISC45: 31,500 aerial images, 45 classes.
 
-Source: Cheng, Han and Lu, Remote Sensing Image Scene Classification: Benchmark and State of the Art, 2017. The
-splits are those of Neumann et al., In-domain representation learning for remote sensing, 2019: 18,900 training
-and 6,300 test images; as in NegMerge's protocol, their validation images are not used.
+Source: Cheng, Han and Lu, Remote Sensing Image Scene Classification: Benchmark and State of the Art, 2017.
+The splits are those of Neumann et al., In-domain representation learning for remote sensing, 2019: 18,900
+training and 6,300 test images; as in NegMerge's protocol, their validation images are not used.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ class Selection:
 def select(forget: recipe.Forget, images: ImageSet, splits: Splits, seed: int) -> Selection:
     """Divide every split as the recipe says, whose index file was read before.
 
-    seed: of a random fraction, unless the protocol of the splits has a rule of its own. Raises :class:`~negmerge.errors.DataError` for a class that does not exist, an image that is not in the
+    seed: of a random fraction, unless the protocol of the splits has a rule of its own. Raises
+    :class:`~negmerge.errors.DataError` for a class that does not exist, an image that is not in the
     training split, or a choice that leaves nothing to forget or to retain.
     """
     if forget.classes is not None:

@@ -33,8 +33,8 @@ class Source(ABC):
         """The data set from its folder; ``None`` is its folder in the data folder.
 
         image_size: side in pixels of images that are read from files. Raises
-        :class:`~negmerge.errors.DataError`, or :class:`~negmerge.errors.RecipeError` for an argument that does
-        not apply to this data set.
+        :class:`~negmerge.errors.DataError`, or :class:`~negmerge.errors.RecipeError` for an argument that
+        does not apply to this data set.
         """
 
     @abstractmethod
@@ -85,8 +85,8 @@ class BuiltIn(Source):
 class InMemory(Source):
     """A data set of small images of one size, kept as one file of pixels.
 
-    read: makes the images of files in a folder; ``None`` if these are not the set's. sha256: of the images and
-    labels, whichever way they came, where it is known. system: folders where a system keeps a copy.
+    read: makes the images of files in a folder; ``None`` if these are not the set's. sha256: of the images
+    and labels, whichever way they came, where it is known. system: folders where a system keeps a copy.
     """
 
     name: str
@@ -130,9 +130,9 @@ _PACKED = "images.safetensors"
 class InFiles(Source):
     """A data set of image files, read when they are asked for.
 
-    index: lists the files of a folder, with labels and splits; called with the name, the folder and the side of
-    the images. layout: a path for each thing that must be in the folder. unpack_into: the folder below, in
-    which archives are unpacked.
+    index: lists the files of a folder, with labels and splits; called with the name, the folder and the
+    side of the images. layout: a path for each thing that must be in the folder. unpack_into: the folder
+    below, in which archives are unpacked.
     """
 
     name: str

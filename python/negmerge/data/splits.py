@@ -12,8 +12,8 @@ from .image_set import ImageSet, Official
 
 #: Share of a data set without published splits.
 _SHARE = 0.25
-#: Of NegMerge's protocol and of SalUn's: the share of the training images that is the validation split. The first
-#: takes no more images than ``_PAPER_MOST``.
+#: Of NegMerge's protocol and of SalUn's: the share of the training images that is the validation split. The
+#: first takes no more images than ``_PAPER_MOST``.
 _PROTOCOL_SHARE, _PAPER_MOST = 0.1, 5000
 _PAPER_SEED, _SALUN_SEED = 0, 2
 
@@ -34,9 +34,9 @@ class Splits:
 def split(images: ImageSet, spec: recipe.Data, seed: int) -> Splits:
     """The splits that a recipe asks for.
 
-    Published test images are the test split. The validation split is the published one, or is drawn from the
-    training images: by NegMerge's protocol, SalUn's, or a share of every class with ``seed``. A data set without
-    published splits is divided by shares of every class.
+    Published test images are the test split. The validation split is the published one, or is drawn from
+    the training images: by NegMerge's protocol, SalUn's, or a share of every class with ``seed``. A data
+    set without published splits is divided by shares of every class.
 
     Raises :class:`~negmerge.errors.DataError` if a class is too small to be in every split,
     :class:`~negmerge.errors.RecipeError` if the recipe asks for what the data set does not have.

@@ -1,7 +1,7 @@
 """Stanford Cars: 16,185 photographs, 196 models of cars.
 
-Source: Krause et al., 3D Object Representations for Fine-Grained Categorization, 3dRR 2013. Its server is gone;
-the archives below are recognised where somebody has kept them.
+Source: Krause et al., 3D Object Representations for Fine-Grained Categorization, 3dRR 2013. Its server is
+gone; the archives below are recognised where somebody has kept them.
 """
 
 from __future__ import annotations

@@ -42,6 +42,6 @@ SOURCE = InFiles(
     title="39,700 photographs, 397 kinds of scenes",
     index=_index,
     layout=tuple(f"{_ROOT}/{path}" for path in ("ClassName.txt", *_LISTS.values())),
-    by_hand="Unpack SUN397.tar.gz and Partitions.zip of https://vision.princeton.edu/projects/2010/SUN/ in its "
-    f"folder, and put {' and '.join(_LISTS.values())} into {_ROOT}/",
+    by_hand="Unpack SUN397.tar.gz and Partitions.zip of https://vision.princeton.edu/projects/2010/SUN/ in "
+    f"its folder, and put {' and '.join(_LISTS.values())} into {_ROOT}/",
 )

@@ -1,7 +1,7 @@
 """Tiny-ImageNet: 100,000 training and 10,000 validation images of 64×64 pixels, 200 classes.
 
-Source: Le and Yang, Tiny ImageNet Visual Recognition Challenge, 2015. The images of its own test split have no
-labels, so that the validation images are the test split.
+Source: Le and Yang, Tiny ImageNet Visual Recognition Challenge, 2015. The images of its own test split have
+no labels, so that the validation images are the test split.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ SOURCE = InFiles(
     name="tiny-imagenet",
     title="110,000 photographs, 64×64, 200 classes",
     index=_index,
-    layout=tuple(f"{_ROOT}/{path}" for path in ("wnids.txt", "words.txt", "train", "val/val_annotations.txt")),
+    layout=tuple(
+        f"{_ROOT}/{path}" for path in ("wnids.txt", "words.txt", "train", "val/val_annotations.txt")
+    ),
     routes=(
         Official(
             (

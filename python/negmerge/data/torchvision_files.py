@@ -14,7 +14,9 @@ from .source import unreadable
 def through_torchvision(
     kind: str, name: str, folder: Path, side: int, *, train: Sequence[str], test: str
 ) -> ImageSet:
-    """The set that torchvision's class ``kind`` finds in a folder: its splits ``train``, joined, and ``test``."""
+    """The set that torchvision's class ``kind`` finds in a folder: its splits ``train``, joined, and
+    ``test``.
+    """
     from torchvision import datasets
 
     dataset = getattr(datasets, kind)

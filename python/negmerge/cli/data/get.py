@@ -40,11 +40,12 @@ def get(
     """
     import json
 
-    from negmerge_ext.errors import NegmergeError, OptionError, raise_problems
+    from negmerge_ext.errors import NegmergeError, OptionError
 
     from ...data import DATA_SETS
     from ...data.get.prepare import Prepared, prepare
     from ...data.place import data_folder
+    from ...errors import UnavailableError
 
     data = data_dir or data_folder()
     try:
@@ -68,7 +69,13 @@ def get(
         show_exactly(json.dumps(described, indent=2))
     elif not quiet and ready:
         show("\n".join(f"{name}: {one.folder}" for name, one in ready.items()))
-    raise_problems(problems)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        listing = "".join(f"\n  - {problem}" for problem in problems)
+        failed = UnavailableError(f"{len(problems)} data sets could not be prepared:{listing}")
+        failed.problems = tuple(problems)
+        raise failed
 
 
 COMMAND = make_command(get, epilog=EXAMPLES)
@@ -98,7 +105,12 @@ def _listener(quiet: bool) -> Listener:
             if not console.is_terminal:
                 return
             if self._bar is None:
-                columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+                columns = (
+                    TextColumn("  {task.description}"),
+                    BarColumn(),
+                    DownloadColumn(),
+                    TimeRemainingColumn(),
+                )
                 self._bar = Progress(*columns, console=console, transient=True)
                 self._bar.add_task(name, total=total)
                 self._bar.start()

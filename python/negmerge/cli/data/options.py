@@ -16,7 +16,7 @@ DataDir = Annotated[
         metavar="FOLDER",
         parser=path,
         show_default=False,
-        help="The data folder. Default: $NEGMERGE_DATA, or ~/.cache/negmerge/data. Runs look there too: set the "
-        "variable for another one.",
+        help="The data folder. Default: $NEGMERGE_DATA, or ~/.cache/negmerge/data. "
+        "Runs look there too: set the variable for another one.",
     ),
 ]

