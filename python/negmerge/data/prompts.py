@@ -33,7 +33,7 @@ def templates(name: str) -> tuple[str, ...]:
 
 
 def _combined(pattern: str, *choices: Sequence[str]) -> tuple[str, ...]:
-    """``pattern`` with each of ``choices`` in every combination; a choice may be empty. ``@`` is the class."""
+    """``pattern`` with each of ``choices`` in every combination. ``@`` is the class."""
     texts = (" ".join(pattern.format(*words).split()) for words in product(*choices))
     return tuple(text.replace("@", "{}") for text in texts)
 

@@ -70,7 +70,7 @@ def _from_published(images: ImageSet, official: Official, spec: recipe.Data, see
 
 
 def _paper(official: Official, seed: int) -> Splits:
-    """NegMerge's protocol: a tenth of the training images, at most 5,000, drawn by torch with a fixed seed."""
+    """NegMerge's protocol: a tenth of the training images, at most 5,000, drawn by torch."""
     import torch  # slow to import, and only this protocol is defined by its generator
 
     total = len(official.train)

@@ -61,6 +61,7 @@ def _receive(url: str, archive: Archive, path: Path, listener: Listener) -> None
                     have += len(chunk)
                     listener.received(archive.name, have, archive.size)
     except HTTPError as refused:
+        refused.close()
         raise NetworkError(f"the server answered {refused.code} {refused.reason}", path=url) from refused
     except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as lost:
         raise _lost(url, lost) from lost
