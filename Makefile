@@ -1,21 +1,24 @@
 # make help lists the targets. PYTHON chooses the interpreter, VENV the environment, JOBS the test processes,
-# BENCH the benchmarks.
+# BENCH the benchmarks. For the targets gpu-*, see docs/benchmarks.md.
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BENCH ?= kernel growth small_tensors patch startup out_of_core memory peers
+GPU_BENCH ?= gpu_kernel gpu_model gpu_files
 QUICK ?=
+WHEELS ?=
+CUDA_HOME ?= /usr/local/cuda
 
 BIN := $(VENV)/bin
 # What an installed tree is made from; Python files are used in place.
 BUILT_FROM := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
-CXX_SOURCES = $(shell find csrc tests/csrc -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu')
+CXX_SOURCES = $(shell find csrc tests/csrc benchmarks -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench clean
+.PHONY: help demo test lint format types bench clean gpu-check gpu-build gpu-test gpu-sanitize gpu-bench
 
 help:  ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/pipeline.stamp  ## install, build, and run the unlearning demo on real images; results in runs/
 	$(BIN)/negmerge demo
@@ -40,6 +43,36 @@ types: $(VENV)/dev.stamp  ## mypy, strict on negmerge_ext
 bench: $(VENV)/dev.stamp  ## run the benchmarks; results, tables and plots go to benchmarks/results/ and docs/
 	set -e; for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick); done
 	$(if $(QUICK),,$(BIN)/python benchmarks/report.py)
+
+# What needs a GPU takes everything from PYTHON, which has torch for CUDA, and from WHEELS, a folder of wheels for what
+# it lacks. Nothing is downloaded, no environment is made; the modules are built into the source tree.
+GPU_PACKAGES := build/gpu/packages
+GPU_PYTHON = env PYTHONUNBUFFERED=1 PYTHONPATH="$(CURDIR):$(CURDIR)/python:$(CURDIR)/$(GPU_PACKAGES)" \
+	PATH="$$($(PYTHON) -c 'import sys; print(sys.exec_prefix)')/bin:$(CURDIR)/$(GPU_PACKAGES)/bin:$$PATH:$(CUDA_HOME)/bin" \
+	$(PYTHON)
+
+gpu-check:  ## everything that needs an NVIDIA GPU: build, tests, sanitizers, benchmarks; offline, ten minutes
+	$(MAKE) gpu-build
+	$(MAKE) --keep-going --jobs=1 gpu-test gpu-sanitize gpu-bench
+
+gpu-build:  ## build the native modules in place for the GPU of this machine
+	$(if $(WHEELS),$(PYTHON) -m pip install --no-index --no-deps --upgrade --target $(GPU_PACKAGES) $(WHEELS)/*.whl)
+	$(GPU_PYTHON) tools/gpu_build.py
+
+# Where there is no GPU all tests would be skipped, which is no success. Warnings of whatever torch and pytest are there
+# fail nothing, nor does a plugin that is missing.
+gpu-test:  ## run the tests that need a GPU
+	$(GPU_PYTHON) -c "import sys; sys.path.append('benchmarks'); from harness import gpu; gpu.require()"
+	$(GPU_PYTHON) -m pytest -m gpu tests/gpu --override-ini=addopts= --import-mode=importlib --strict-markers -ra \
+		-W default --override-ini=faulthandler_timeout=240 --continue-on-collection-errors --durations=10 --color=no
+
+gpu-sanitize:  ## run the kernels under compute-sanitizer: memcheck and racecheck
+	$(GPU_PYTHON) tools/gpu_sanitize.py
+
+# Stops at nothing, so that one benchmark that cannot be run does not withhold the others.
+gpu-bench:  ## run the benchmarks that need a GPU; results go to benchmarks/results/
+	failed=; for name in $(GPU_BENCH); do $(GPU_PYTHON) benchmarks/$$name.py $(if $(QUICK),--quick) || failed=1; \
+		done; test -z "$$failed"
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info python/*.egg-info negmerge_ext/*.so

@@ -1,6 +1,8 @@
 """Builds the native modules with CMake and Ninja; everything else is in ``pyproject.toml``.
 
-``NEGMERGE_CUDA=OFF|ON|AUTO`` (default AUTO: if nvcc is found) chooses whether the CUDA module is built.
+``NEGMERGE_CUDA=OFF|ON|AUTO`` (default AUTO: if nvcc is found) chooses whether the CUDA module is built, and
+``NEGMERGE_CUDA_ARCHITECTURES`` for which GPUs, as CMake's CUDA_ARCHITECTURES: ``native``, ``90-real``,
+several with semicolons (default: all that are supported).
 """
 
 import os
@@ -39,6 +41,7 @@ class CMakeBuild(build_ext):
         cuda = os.environ.get("NEGMERGE_CUDA", "AUTO").upper()
         if cuda not in ("OFF", "ON", "AUTO"):
             sys.exit(f"NEGMERGE_CUDA is OFF, ON or AUTO, not {cuda!r}")
+        architectures = os.environ.get("NEGMERGE_CUDA_ARCHITECTURES")
         tools = {name: shutil.which(name) for name in ("cmake", "ninja")}
         if missing := [name for name, path in tools.items() if path is None]:
             sys.exit(f"{' and '.join(missing)} not found: install with pip, or build with build isolation")
@@ -51,6 +54,10 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DNEGMERGE_CUDA={cuda}",
+            # Without the variable it is the default, not what the build before was told.
+            f"-DNEGMERGE_CUDA_ARCHITECTURES={architectures}"
+            if architectures
+            else "-UNEGMERGE_CUDA_ARCHITECTURES",
         ]
         self._call(configure)
         self._call([tools["cmake"], "--build", folder])

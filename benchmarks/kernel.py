@@ -127,6 +127,7 @@ def main() -> None:
     results, reader = options.results(arguments, "kernel"), Reader()
     for dtype in arguments.dtype:
         for models in arguments.models or ((2, 8) if arguments.quick else MODELS):
+            torch_formulas.forget_compiled()
             case = Case(models, getattr(torch, dtype), quick=arguments.quick)
             seconds = interleave(case.variants(reader, peers), options.rounds(arguments))
             size = state_dicts.nbytes(case.base)

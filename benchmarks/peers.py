@@ -137,7 +137,7 @@ def main() -> None:
             except InstallError as problem:
                 print(f"without {name}: {problem}", file=sys.stderr)
         # What a process reads besides its inputs is in the page cache once it has run.
-        seconds = interleave(variants, options.rounds(arguments), warm_up=0 if arguments.append else 1)
+        seconds = interleave(variants, options.rounds(arguments))
         same_rule = [pool.output(name) for name in variants if name == "torch script" or "same" in name]
         in_child(compare, pool.output("negmerge"), same_rule)
         facts = {

@@ -15,18 +15,22 @@ from pathlib import Path
 
 from harness.results import FOLDER
 from reporting.cases import Benchmark
+from reporting.gpu_tables import GPU_TABLES
 from reporting.summary import speed, summary
 from reporting.tables import TABLES, Benchmarks
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
-NAMES = ("kernel", "growth", "small_tensors", "patch", "out_of_core", "memory", "peers", "startup")
+NAMES = (
+    *("kernel", "growth", "small_tensors", "patch", "out_of_core", "memory", "peers", "startup"),
+    *GPU_TABLES,
+)
 _SECTION = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rendered(text: str, benchmarks: Benchmarks) -> str:
     """A page with its tables made anew."""
-    tables = {**TABLES, "summary": summary, "speed": speed}
+    tables = {**TABLES, **GPU_TABLES, "summary": summary, "speed": speed}
     return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]](benchmarks)}\n\n{found[3]}", text)
 
 

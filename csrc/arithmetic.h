@@ -26,7 +26,7 @@ struct DeltaRange {
 };
 
 // Add one task vector to the running sum and widen the range of differences. Minimum and maximum cost half of what
-// comparisons do; they may pass over a NaN, which however stays in the sum.
+// comparisons do; they may pass over a NaN or take it for a number of its sign, but it stays in the sum.
 template <class V>
 NEGMERGE_HD V visit(V finetuned, V base, V& sum, DeltaRange<V>& range) {
   const V delta = finetuned - base;

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dtypes, native
+from . import native
 from .checkpoint import Checkpoint
 from .checkpoint.provenance import InputIdentity, input_identities
 from .engine.running_sum import RunningSum
 from .engine.snapshot import read_rows, snapshot
 from .errors import DtypeError, NegmergeError, OptionError, PoolError, TiedTensorError, raise_problems
+from .in_memory.copying import copy_tensors
 from .in_memory.overlap import tied_tensors
-from .in_memory.plain_tensor import mark_written, raw_view
+from .in_memory.plain_tensor import mark_written, same_elements
+from .in_memory.same_device import check_devices
 from .in_memory.state_dict import MemoryRows
 from .in_memory.targets import Target, given_target, new_target
 from .in_memory.ties import check_ties
@@ -24,7 +26,7 @@ from .options import Options
 from .patch import Patch
 from .patches.builder import MemoryBuilder
 from .patches.description import describe
-from .patches.fingerprint import fingerprints
+from .patches.fingerprint import tensor_fingerprints
 from .plan import COPIED, Plan, PlannedTensors, make_plan
 from .stats import MergeReport, TensorStats, tensor_stats
 
@@ -38,7 +40,9 @@ class Accumulator:
     The result has the same bits as :func:`negmerge_ext.merge` of all of them in the order in which they were
     added. Memory does not depend on their number: a copy of the base (training usually changes the base's
     own tensors), 4 bytes for the sum of task vectors (8 where the merge computes in fp64) and two bits for
-    the signs per merged element. Not for use by several threads at once.
+    the signs per merged element, all on the device that each tensor of the base is on, where the models'
+    tensors must be, too. On CUDA devices ``add`` and ``finish`` put their work on torch's current stream and
+    do not wait for it. Not for use by several threads at once.
 
     Parameters
     ----------
@@ -91,8 +95,8 @@ class Accumulator:
         Raises what :func:`negmerge_ext.merge` raises about a fine-tuned checkpoint, and
         :class:`~negmerge_ext.errors.DtypeError` for the first fp64 tensor among fp32 and smaller ones: the
         merge of all models would compute it in fp64 from the first one on. After an exception the
-        accumulator is as it was before; if a signal handler raised it (Ctrl-C) while a second or later
-        model was added, the accumulator cannot be used any more.
+        accumulator is as it was before; if a signal handler raised it (Ctrl-C), or a device failed, while a
+        second or later model was added, the accumulator cannot be used any more.
         """
         if self._inputs:
             self._running()
@@ -100,14 +104,17 @@ class Accumulator:
         plan: Plan[Any] = make_plan(self._base, [source], self._options, more_to_come=True)
         self._check_compute(plan, source)
         labels = [self._base.label, source.label]
+        check_devices(plan, lambda: labels, None)
         check_ties(plan, tied_tensors(plan.tensors, self._rows), labels)
         identities = input_identities(plan, labels)
         rows: MemoryRows = plan.finetuned[0]
         if isinstance(source, Checkpoint):
             rows = read_rows(source, [plan.tensors[index].name for index in plan.merged])
         # Whatever cuts the addition short leaves no sum behind, as a part of it would be wrong.
-        running, self._sum = self._sum or RunningSum(plan, self._rows), None
-        running.add(rows.address, plan.finetuned_dtypes[0], self._threads)
+        running = self._sum or RunningSum(plan, self._rows)
+        workspaces = running.workspaces()
+        self._sum = None
+        running.add(rows.address, plan.finetuned_dtypes[0], self._threads, workspaces)
         if not self._inputs:
             self._tensors, self._merged = plan.tensors, plan.merged
             self._inputs.append(identities[0])
@@ -138,10 +145,15 @@ class Accumulator:
         parsed = Options.parse(scale=scale, mode=mode, out_dtype=out_dtype)
         chosen = replace(self._options, scale=parsed.scale, mode=parsed.mode, out_dtype=parsed.out_dtype)
         plan = self._plan(chosen)
-        target = new_target(plan, self._base, self._threads) if out is None else given_target(plan, out)
+        if out is None:
+            target = new_target(plan, self._base, self._threads)
+        else:
+            target = given_target(plan, out)
+            check_devices(plan, lambda: [self._base.label], None, target.rows)
         self._check_target_ties(running, target)
+        copied = plan.tensors.compute == COPIED
         try:
-            with target.row_major_addresses() as address:
+            with target.row_major_addresses(left_out=copied) as address:
                 merged = plan.tensors.merged
                 running.finish(
                     mode=plan.options.mode,
@@ -150,7 +162,8 @@ class Accumulator:
                     out_dtype=plan.tensors.out_dtype[merged],
                     threads=self._threads,
                 )
-                self._copy(plan, address)
+            copied[list(target.tied)] = False
+            copy_tensors(self._rows, target.rows, np.flatnonzero(copied), self._threads)
         finally:
             if out is not None:
                 mark_written(target.rows.values)
@@ -176,17 +189,13 @@ class Accumulator:
         tensors = [self._tensors[index] for index in self._merged]
         builder = MemoryBuilder(tensors)
         running.vector_into(builder, self._threads)
-        digests = fingerprints(
-            self._rows.address[list(self._merged)].tolist(),
-            [dtypes.nbytes(tensor.dtype, tensor.numel) for tensor in tensors],
-            self._threads or native.default_threads(),
-        )
+        threads = self._threads or native.default_threads()
+        digests = tensor_fingerprints(self._rows, list(self._merged), threads)
         plan = self._plan(self._options)
         return Patch(describe(plan, self._inputs, self._statistics(running), digests), builder.finish())
 
     def _statistics(self, running: RunningSum) -> tuple[TensorStats, ...]:
-        nowhere = np.zeros_like(running.numel)
-        rows = running.finish("vector", 0.0, nowhere, running.compute, self._threads)
+        rows = running.statistics(self._threads)
         names = (self._tensors[index].name for index in self._merged)
         return tensor_stats(names, running.numel.tolist(), rows)
 
@@ -209,10 +218,6 @@ class Accumulator:
             finetuned=(),
             finetuned_dtypes=np.empty((0, len(self._merged)), np.uint8),
         )
-
-    def _copy(self, plan: Plan[MemoryRows], address: np.ndarray) -> None:
-        copied = np.flatnonzero((plan.tensors.compute == COPIED) & (address != 0))
-        native.copy(self._rows.address[copied], address[copied], self._rows.sizes[copied], self._threads)
 
     def _check_compute(self, plan: Plan[Any], source: ModelSource) -> None:
         if not self._inputs:
@@ -252,7 +257,7 @@ class Accumulator:
     def _same_base(self, index: int, first: int) -> bool:
         a, b = self._tensors[index], self._tensors[first]
         one, two = self._rows.values[index], self._rows.values[first]
-        return a.dtype == b.dtype and np.array_equal(raw_view(one), raw_view(two))
+        return a.dtype == b.dtype and same_elements(one, two)
 
 
 def _check_base(source: ModelSource, options: Options) -> None:

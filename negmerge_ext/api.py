@@ -10,12 +10,12 @@ from .checkpoint.preflight import place_problems
 from .engine import stream
 from .engine.preparing import foreseen_problems
 from .errors import NegmergeError, OptionError
+from .in_memory.same_device import check_devices
 from .in_memory.state_dict import StateDictSource
 from .inputs import (
     PATH_TYPES,
     ModelSource,
     as_pool,
-    check_device,
     labels_of,
     parse_settings,
     plan_models,
@@ -150,14 +150,19 @@ def merge(
     max_memory
         Bytes, or text such as ``"256MiB"``. Where files are involved: what the merge may take for buffers and
         tables, whatever the size and number of the checkpoints (default 512 MiB). Between state dicts: what
-        packed copies of tensors that are stored in unlike orders may take (nothing else is copied). State
+        packed copies of tensors that are stored in unlike orders may take (nothing else is copied; on a CUDA
+        device each such tensor is copied whole, one after the other, and does not count). State
         dicts that are given or returned do not count, nor, where they meet files, row-major copies of those
         of their tensors that are stored otherwise.
     threads
         Number of CPU threads, at most 1024; default: ``torch.get_num_threads()`` if torch is imported, else
         the CPUs that the process may use.
     device
-        ``None`` or ``"cpu"``.
+        ``None`` or ``"auto"``: tensors are merged where they lie, on the CPU or on CUDA devices (base, models
+        and output of each on one of them), and files on the CPU. On a CUDA device the merge goes to torch's
+        current stream and is not waited for; it can be captured in a ``torch.cuda.graph``. ``"cpu"``,
+        ``"cuda"``, ``"cuda:k"``: files are merged there, and tensors must lie there, but for those in main
+        memory that go along with a base in a file.
     progress
         Show a bar while files are read or written, if standard error is a terminal.
     overwrite
@@ -190,8 +195,7 @@ def merge(
     options = Options.parse(
         method=method, scale=scale, mode=mode, include=include, exclude=exclude, out_dtype=out_dtype
     )
-    settings = parse_settings(max_memory, threads, progress)
-    check_device(device)
+    settings = parse_settings(max_memory, threads, progress, device)
     models = as_pool(finetuned)
     if isinstance(out, PATH_TYPES):
         return _to_path(
@@ -239,8 +243,7 @@ def plan_merge(
     options = Options.parse(
         method=method, scale=scale, mode=mode, include=include, exclude=exclude, out_dtype=out_dtype
     )
-    settings = parse_settings(max_memory, threads, progress=False)
-    check_device(device)
+    settings = parse_settings(max_memory, threads, progress=False, device=device)
     return _to_path(
         dry_run,
         base,
@@ -300,7 +303,7 @@ def _to_path(
             return place_problems(out, overwrite=overwrite or resume)
         return foreseen_problems(source, out, options, overwrite=overwrite)
 
-    source, plan = plan_models(base, models, options, foresee)
+    source, plan = plan_models(base, models, options, settings.device, foresee)
     return execute(
         plan,
         source,
@@ -316,25 +319,27 @@ def _to_path(
 def _merge_into_memory(
     base: Model, models: list[Model], out: StateDict | None, options: Options, settings: stream.Settings
 ) -> StateDict:
-    from .engine.memory import merge_in_memory
+    from .engine.by_device import merge_where_it_lies
     from .in_memory.plain_tensor import mark_written
     from .in_memory.targets import given_target, new_target
     from .in_memory.ties import check_ties
 
-    source, plan = plan_models(base, models, options)
+    source, plan = plan_models(base, models, options, settings.device)
+    labels = labels_of(base, models)
     if out is None:
         target = new_target(
             plan, source if isinstance(source, StateDictSource) else None, settings.threads or 0
         )
     else:
         target = given_target(plan, out)
-    check_ties(plan, target.tied, labels_of(base, models))
+        check_devices(plan, lambda: labels, settings.device, target.rows)
+    check_ties(plan, target.tied, labels)
     try:
         if any(isinstance(model, PATH_TYPES) for model in [base, *models]):
             with target.row_major_addresses() as addresses:
                 stream.merge_into_memory(plan, addresses, settings)
         else:
-            merge_in_memory(plan, target, threads=settings.threads or 0, max_memory=settings.max_memory)
+            merge_where_it_lies(plan, target, threads=settings.threads or 0, max_memory=settings.max_memory)
     finally:
         if out is not None:
             mark_written(target.rows.values)

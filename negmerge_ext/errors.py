@@ -87,7 +87,7 @@ class UnsupportedTensorError(InputError):
 
 
 class DeviceError(InputError):
-    """Tensors lie on a device this build cannot merge on, or on different devices."""
+    """A device cannot be used here, failed, or is not the one that a tensor lies on."""
 
 
 class TiedTensorError(InputError):
@@ -120,6 +120,10 @@ class OutputError(NegmergeError, OSError):
 
 class MemoryBudgetError(InputError):
     """``max_memory`` is below what the merge needs."""
+
+
+class DeviceMemoryError(NegmergeError, MemoryError):
+    """A CUDA device has not the memory that a merge needs, or the host none that it can copy from."""
 
 
 class SourceChangedError(NegmergeError, OSError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
+
+from .errors import DeviceError
 
 
 def info() -> dict[str, Any]:
@@ -38,12 +38,13 @@ def info() -> dict[str, Any]:
 
 
 def _cuda() -> dict[str, Any]:
-    name = f"{__package__}._cuda"
-    if find_spec(name) is None:
+    from . import native_cuda
+
+    if not native_cuda.is_built():
         return {"built": False, "devices": [], "reason": "built without CUDA"}
     try:
-        devices = import_module(name).devices()
-    except (ImportError, RuntimeError) as problem:
+        devices = native_cuda.devices()
+    except DeviceError as problem:
         return {"built": True, "devices": [], "reason": str(problem)}
     return {"built": True, "devices": devices, "reason": None if devices else "no CUDA device is visible"}
 

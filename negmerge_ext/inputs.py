@@ -1,12 +1,14 @@
-"""What a user may give: models, a pool of them, memory and threads, checked and opened."""
+"""What a user may give: models, a pool of them, memory, threads and a device, checked and opened."""
 
 from __future__ import annotations
 
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from . import native_cuda
 from .checkpoint import Checkpoint, open_checkpoint
 from .compatibility import unfit_problems
 from .engine.stream import Settings
@@ -19,6 +21,9 @@ from .errors import (
     each_problem,
     together,
 )
+from .in_memory import device_memory
+from .in_memory.device_memory import CPU
+from .in_memory.same_device import check_devices
 from .in_memory.state_dict import StateDictSource, is_module
 from .options import Options
 from .plan import Plan, make_plan
@@ -52,12 +57,14 @@ def plan_models(
     base: Model,
     finetuned: Sequence[Model],
     options: Options,
+    device: int | None = None,
     foresee: Callable[[ModelSource | None], Sequence[NegmergeError]] = lambda base: (),
 ) -> tuple[ModelSource, Plan[Any]]:
     """Open all models and plan their merge; the base's source comes along.
 
-    Raises the problems of all of them together, and with them what ``foresee`` says is wrong otherwise, given
-    the base if that could be opened. It is asked only if the models have problems.
+    device: the one that was asked for, as :func:`parse_device` gives it. Raises the problems of all models
+    together, and with them what ``foresee`` says is wrong otherwise, given the base if that could be opened.
+    It is asked only if the models have problems.
     """
     problems: list[NegmergeError] = []
     opened: ModelSource | None = None
@@ -72,7 +79,9 @@ def plan_models(
                 problems += unfit_problems(model.label, unfit)
     else:
         try:
-            return opened, make_plan(opened, open_pool(finetuned), options)
+            plan: Plan[Any] = make_plan(opened, open_pool(finetuned), options)
+            check_devices(plan, lambda: labels_of(base, finetuned), device)
+            return opened, plan
         except NegmergeError as problem:
             problems += each_problem(problem)
     raise together([*problems, *foresee(opened)])
@@ -114,12 +123,19 @@ def as_pool(finetuned: Sequence[Model]) -> list[Model]:
     return list(finetuned)
 
 
-def parse_settings(max_memory: int | str | None, threads: int | None, progress: bool | Progress) -> Settings:
-    """How to run; :class:`OptionError` for a budget or a number of threads that makes no sense."""
+def parse_settings(
+    max_memory: int | str | None, threads: int | None, progress: bool | Progress, device: object = None
+) -> Settings:
+    """How to run.
+
+    Raises :class:`OptionError` for a budget or a number of threads that makes no sense, :class:`DeviceError`
+    for a device that there is not.
+    """
     return Settings(
         max_memory=None if max_memory is None else parse_bytes(max_memory),
         threads=parse_threads(threads),
         progress=progress,
+        device=parse_device(device),
     )
 
 
@@ -136,10 +152,25 @@ def parse_threads(threads: int | None) -> int | None:
     return number
 
 
-def check_device(device: object) -> None:
-    """Raise :class:`DeviceError` unless ``device`` is one that this build merges on."""
-    if device is not None and str(device) not in ("cpu", "cpu:0"):
-        raise DeviceError(
-            f"device {str(device)!r} was asked for, and this build merges on the CPU",
-            remedy="Leave device (--device) out, and give CUDA tensors as .cpu() copies",
-        )
+def parse_device(device: object) -> int | None:
+    """The number of the CUDA device that is asked for, -1 for the CPU, ``None`` for "auto" and ``None``.
+
+    Plain "cuda" is torch's current device. Raises :class:`DeviceError` for a device that there is not.
+    """
+    text = str(device)
+    if device is None or text == "auto":
+        return None
+    if text in ("cpu", "cpu:0"):
+        return CPU
+    asked = re.fullmatch(r"cuda(?::(\d+))?", text)
+    if asked is None:
+        raise DeviceError(f"merges do not run on device {text!r}", remedy="Use auto, cpu, cuda or cuda:k")
+    remedy = "Leave device (--device) out: tensors are merged where they lie, files on the CPU"
+    try:
+        count = len(native_cuda.devices())
+    except DeviceError as problem:
+        raise DeviceError(f"device {text!r} was asked for: {problem}", remedy=remedy) from problem
+    number = device_memory.cuda.current() if asked[1] is None else int(asked[1])
+    if number >= count:
+        raise DeviceError(f"device {text!r} was asked for, and there are {count} CUDA devices", remedy=remedy)
+    return number

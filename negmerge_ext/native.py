@@ -195,12 +195,12 @@ def scan(
     negated: Callable[[Any], bool],
     numbers: np.ndarray,
     bytes_: Mapping[Any, int],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, bytes] | None:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, bytes, np.ndarray | None] | None:
     """Where ordinary tensors lie, by their library's DLPack exchange API; see ``csrc/bindings/scan.h``.
 
     Gives addresses (int64), numbers of dtypes (int64), whether packed in row-major order (bool), numbers of
-    elements (int64), bytes (int64), and dimensions and sizes of all (bytes of int64); ``None`` if anything is
-    not ordinary.
+    elements (int64), bytes (int64), dimensions and sizes of all (bytes of int64), and numbers of CUDA devices
+    (int64, -1: CPU; ``None``: all are on the CPU); ``None`` if anything is not ordinary.
     """
     return _core.scan(names, values, exchange, kinds, negated, numbers, bytes_)
 

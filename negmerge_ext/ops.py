@@ -1,8 +1,8 @@
 """``torch.ops.negmerge.merge``: the merge of one tensor as a torch operator.
 
-It works on CPU tensors, under ``torch.compile`` and ``torch.export``. There is no gradient formula: the
-merged vector is a mean under a sign condition and merging is the end of training, so going backward
-through it raises an error.
+It works on tensors of the CPU and of CUDA devices, under ``torch.compile`` and ``torch.export``. There is
+no gradient formula: the merged vector is a mean under a sign condition and merging is the end of training,
+so going backward through it raises an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SCHEMA = (
 )
 
 
-@torch.library.custom_op("negmerge::merge", mutates_args=(), device_types="cpu", schema=_SCHEMA)
+@torch.library.custom_op("negmerge::merge", mutates_args=(), device_types=("cpu", "cuda"), schema=_SCHEMA)
 def merge(
     base: torch.Tensor,
     finetuned: list[torch.Tensor],
@@ -25,11 +25,11 @@ def merge(
     mode: str = "negate",
     method: str = "negmerge",
 ) -> torch.Tensor:
-    """Merge one tensor with its N ≥ 1 fine-tuned versions (equal shapes, any mergeable dtypes, CPU).
+    """Merge one tensor with its N ≥ 1 fine-tuned versions (equal shapes, one device, any mergeable dtypes).
 
     ``scale``, ``mode`` and ``method`` are those of :func:`negmerge_ext.merge`, and so are the errors, which
-    name ``base`` or ``finetuned[k]``. Returns a new tensor of the base's dtype and, as
-    ``torch.empty_like`` gives them, its strides.
+    name ``base`` or ``finetuned[k]``. On a CUDA device it works on the current stream. Returns a new tensor
+    of the base's dtype and, as ``torch.empty_like`` gives them, its strides.
     """
     from .api import merge as merge_state_dicts
 

@@ -56,7 +56,7 @@ class Options:
         out_dtype: object = None,
     ) -> Options:
         """Check the user's words; :class:`OptionError` or :class:`DtypeError` name what is off."""
-        if mode not in MODES:
+        if not isinstance(mode, str) or mode not in MODES:
             raise OptionError(f"no mode is called {mode!r}", remedy=f"Use one of {', '.join(MODES)}")
         return cls(
             method=get_method(method),

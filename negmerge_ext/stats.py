@@ -45,8 +45,9 @@ class MergeReport:
 
     merged holds one entry per merged tensor, copied the names of tensors taken from the base as they
     are. model_elements counts every element of the base, merged or copied; bytes are what was read
-    from the inputs and written to the output; seconds is wall time; buffer_bytes is the memory that
-    the merge reserved for its buffers. outputs are the files written.
+    from the inputs and written to the output; seconds is wall time; device is where it was done ("cpu",
+    "cuda:0" or several); buffer_bytes is the main memory that the merge reserved for its buffers,
+    device_bytes what it took of a device's memory to merge files there. outputs are the files written.
     """
 
     method: str
@@ -59,7 +60,9 @@ class MergeReport:
     bytes_read: int = 0
     bytes_written: int = 0
     seconds: float = 0.0
+    device: str = "cpu"
     buffer_bytes: int = 0
+    device_bytes: int = 0
     outputs: tuple[str, ...] = field(default=())
     resumed: bool = False
     verified: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,16 +51,21 @@ def packed_bits(keep: np.ndarray) -> np.ndarray:
 class Tensor:
     """Guarded copies of one case's arrays, and room for its results."""
 
-    def __init__(self, case: Case, offset: int, alias: Literal["base", "finetuned"] | None) -> None:
+    def __init__(
+        self, case: Case, offset: int, alias: Literal["base", "finetuned"] | None, whole_items: bool
+    ) -> None:
+        def place(offset: int, dtype: np.dtype) -> int:
+            return offset % 64 - (offset % dtype.itemsize if whole_items else 0)
+
         self.case, self.numel = case, case.base.size
         self.compute = oracle.compute_dtype([case.base, *case.finetuned])
-        self.base = Buffer(case.base, offset)
-        self.finetuned = [Buffer(x, (offset * (3 + k)) % 64) for k, x in enumerate(case.finetuned)]
-        self.out = Buffer.unwritten(self.numel, case.out_dtype, (offset * 7) % 64)
+        self.base = Buffer(case.base, place(offset, case.base.dtype))
+        self.finetuned = [Buffer(x, place(offset * (3 + k), x.dtype)) for k, x in enumerate(case.finetuned)]
+        self.out = Buffer.unwritten(self.numel, case.out_dtype, place(offset * 7, case.out_dtype))
         if alias is not None:
             self.out = self.base if alias == "base" else self.finetuned[0]
             assert self.out.dtype == case.out_dtype
-        self.keep = Buffer.unwritten(-(-self.numel // 16), np.uint16, offset % 2)
+        self.keep = Buffer.unwritten(-(-self.numel // 16), np.uint16, place(offset % 2, np.dtype(np.uint16)))
 
     def buffers(self) -> list[Buffer]:
         return [self.base, *self.finetuned, self.out, self.keep]
@@ -89,22 +94,26 @@ def merge(
     histogram: bool = False,
     groups: Sequence[int] = (),
     cut: int | None = None,
+    by: Callable[..., None] = native.merge,
+    whole_items: bool = False,
+    keep: bool = True,
     statistics: bool = True,
 ) -> Result:
     """Merge ``cases`` (which share N, method, mode and scale) in one batch.
 
     groups: numbers of models given call by call through a ``State``; empty: all at once. cut: elements
-    after which each tensor is cut into a further call. write=False asks for statistics only,
-    statistics=False for none (they are zero then).
+    after which each tensor is cut into a further call. write=False asks for statistics only, statistics=False
+    for none (they are zero then). by: what is called, with the arguments of ``native.merge``. whole_items:
+    every array begins at a multiple of its item size. keep=False does not ask for keep bits.
     """
-    tensors = [Tensor(case, offset + 5 * i, alias) for i, case in enumerate(cases)]
+    tensors = [Tensor(case, offset + 5 * i, alias, whole_items) for i, case in enumerate(cases)]
     stats = np.zeros(len(cases), NATIVE_STATS)
     bins = np.zeros((len(cases), len(cases[0].finetuned) + 1), np.int64) if histogram else None
     longest = max(tensor.numel for tensor in tensors)
     step = cut or max(longest, 1)
     for start in range(0, max(longest, 1), step):
         chunks = [_Chunk(t, min(start, t.numel), min(start + step, t.numel)) for t in tensors]
-        _merge_chunks(chunks, stats if statistics else None, bins, threads, write, groups)
+        _merge_chunks(chunks, stats if statistics else None, bins, threads, write, groups, by, keep)
     for tensor in tensors:
         tensor.check_inputs()
     return Result([t.result() for t in tensors], [t.keep.array() for t in tensors], stats, bins)
@@ -172,6 +181,8 @@ def _merge_chunks(
     threads: int,
     write: bool,
     groups: Sequence[int],
+    by: Callable[..., None],
+    keep: bool,
 ) -> None:
     first = chunks[0].tensor.case
     state = native.State(
@@ -181,7 +192,7 @@ def _merge_chunks(
         counts=() if histogram is None else [c.counts.address for c in chunks],
     )
     for models, begin, end in _calls(len(first.finetuned), groups):
-        native.merge(
+        by(
             method=get_method(first.method).code,
             mode=MODES[first.mode],
             scale=first.scale,
@@ -195,7 +206,7 @@ def _merge_chunks(
             out=[c.address(c.tensor.out) if write else 0 for c in chunks],
             out_dtype=[code(c.tensor.out.dtype) for c in chunks],
             stats=stats,
-            keep=[c.keep for c in chunks],
+            keep=[c.keep for c in chunks] if keep else (),
             histogram=histogram,
             state=state if groups else None,
             begin=begin,

@@ -42,6 +42,18 @@ def run(*command: object, folder: Path | None = None, **environment: str) -> str
     return ran.stdout
 
 
+def sanitizer_options(compiler: str, folder: Path, sanitizer: str) -> list[str]:
+    """What makes ``compiler`` use a sanitizer ("none": nothing); skips the test if it has none."""
+    if sanitizer == "none":
+        return []
+    options = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+    (folder / "empty.cpp").write_text("int main() {}\n")
+    probe = [compiler, *options, str(folder / "empty.cpp"), "-o", str(folder / "empty")]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip(f"the compiler has no sanitizer for {sanitizer}")
+    return options
+
+
 def build(folder: Path, target: str, *options: str) -> Path:
     """Configure and build ``target`` in ``folder``, which processes may share; return the folder."""
     pybind11 = pytest.importorskip("pybind11")

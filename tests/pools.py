@@ -143,6 +143,7 @@ def merge_files(
     *,
     max_memory: int | None = None,
     threads: int | None = None,
+    device: int | None = None,
     progress: Any = False,
     options: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -154,7 +155,7 @@ def merge_files(
         plan,
         source,
         out,
-        stream.Settings(max_memory=max_memory, threads=threads, progress=progress),
+        stream.Settings(max_memory=max_memory, threads=threads, progress=progress, device=device),
         inputs=[str(base), *map(str, finetuned)],
         **settings,
     )

@@ -30,15 +30,10 @@ def write_pool(folder: Path, model: str, models: int) -> list[Path]:
 
 def write_hollow(path: Path, shapes: Shapes) -> None:
     """Write an fp32 checkpoint that is a header and a hole: it reads as zeros and takes no room on disk."""
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 4 * elements({name: shape})
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
+        header = _header(shapes)
+        file.write(header)
+        file.truncate(len(header) + 4 * elements(shapes))
 
 
 def drop_cache(path: Path) -> None:
@@ -84,13 +79,26 @@ def workplace(folder: Path | None, default: Path | None = None) -> Iterator[Path
         shutil.rmtree(own)
 
 
-def _save(paths: list[Path], model: str) -> None:
-    from safetensors.torch import save_file
+def _header(shapes: Shapes) -> bytes:
+    """What an fp32 checkpoint in the format of safetensors begins with; the tensors follow in this order."""
+    entries, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * elements({name: shape})
+        entries[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
+
+def _save(paths: list[Path], model: str) -> None:
     from . import state_dicts
 
-    base = state_dicts.base(BY_NAME[model]())
+    shapes = BY_NAME[model]()
+    base = state_dicts.base(shapes)
     for index, path in enumerate(paths):
         unfinished = path.with_suffix(".part")
-        save_file(base if index == 0 else state_dicts.finetuned(base, index), unfinished)
+        with unfinished.open("wb") as file:
+            file.write(_header(shapes))
+            for tensor in (base if index == 0 else state_dicts.finetuned(base, index)).values():
+                tensor.numpy().tofile(file)
         unfinished.rename(path)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,23 @@ _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, usable cores, memory and system."""
+    """Processor, usable cores, memory and system, and the GPUs if there are any."""
+    gpus = [
+        f"{gpu['name']}, {gpu['memory_bytes'] / 2**30:.0f} GiB" for gpu in _installation()["cuda"]["devices"]
+    ]
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "transparent_huge_pages": _huge_pages(),
+        **({"gpus": gpus} if gpus else {}),
     }
 
 
 def versions() -> dict[str, Any]:
     """Python, libraries and this package, with the instruction set it uses here."""
-    info = json.loads(run([sys.executable, "-m", "negmerge", "info", "--json"]).stdout)
+    info = _installation()
     return {
         **info["versions"],
         "instruction_sets": info["instruction_sets"]["available"],
@@ -38,6 +43,14 @@ def versions() -> dict[str, Any]:
 def load() -> list[float]:
     """Load averages over 1, 5 and 15 minutes, this process included."""
     return [round(value, 2) for value in os.getloadavg()]
+
+
+@cache
+def _installation() -> dict[str, Any]:
+    """``negmerge_ext.info()``, asked in a process of its own: this one may have to stay small."""
+    program = "import json, negmerge_ext; print(json.dumps(negmerge_ext.info()))"
+    info: dict[str, Any] = json.loads(run([sys.executable, "-c", program]).stdout)
+    return info
 
 
 def _cpu_model() -> str:

@@ -28,6 +28,11 @@ def clip_vit_b32() -> Shapes:
     return dict(_clip_vit_b32())
 
 
+def clip_vit_l14() -> Shapes:
+    """The 590 parameters of Hugging Face's CLIP ViT-L/14, in its order: 428 million elements."""
+    return dict(_clip_vit_l14())
+
+
 def resnet18() -> Shapes:
     """The 62 parameters of torchvision's ResNet-18, in its order: 11.7 million elements."""
     return dict(_resnet18())
@@ -62,6 +67,37 @@ def _transformer(prefix: str, width: int) -> Iterator[tuple[str, tuple[int, ...]
             f"{block}.mlp.c_proj.weight": (width, 4 * width),
             f"{block}.mlp.c_proj.bias": (width,),
         }.items()
+
+
+def _clip_vit_l14() -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "logit_scale", ()
+    yield "text_model.embeddings.token_embedding.weight", (49408, 768)
+    yield "text_model.embeddings.position_embedding.weight", (77, 768)
+    yield from _encoder("text_model.encoder", 12, 768)
+    yield from _affine("text_model.final_layer_norm", 768)
+    yield "vision_model.embeddings.class_embedding", (1024,)
+    yield "vision_model.embeddings.patch_embedding.weight", (1024, 3, 14, 14)
+    yield "vision_model.embeddings.position_embedding.weight", (257, 1024)
+    yield from _affine("vision_model.pre_layrnorm", 1024)  # spelled so there
+    yield from _encoder("vision_model.encoder", 24, 1024)
+    yield from _affine("vision_model.post_layernorm", 1024)
+    yield from {"visual_projection.weight": (768, 1024), "text_projection.weight": (768, 768)}.items()
+
+
+def _encoder(prefix: str, layers: int, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for index in range(layers):
+        layer = f"{prefix}.layers.{index}"
+        for projection in ("k_proj", "v_proj", "q_proj", "out_proj"):
+            yield f"{layer}.self_attn.{projection}.weight", (width, width)
+            yield f"{layer}.self_attn.{projection}.bias", (width,)
+        yield from _affine(f"{layer}.layer_norm1", width)
+        yield from {
+            f"{layer}.mlp.fc1.weight": (4 * width, width),
+            f"{layer}.mlp.fc1.bias": (4 * width,),
+            f"{layer}.mlp.fc2.weight": (width, 4 * width),
+            f"{layer}.mlp.fc2.bias": (width,),
+        }.items()
+        yield from _affine(f"{layer}.layer_norm2", width)
 
 
 def _resnet18() -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -15,10 +15,10 @@ StateDict = dict[str, torch.Tensor]
 _NOISE = 1 << 22
 
 
-def base(shapes: Shapes, dtype: torch.dtype = torch.float32) -> StateDict:
+def base(shapes: Shapes, dtype: torch.dtype = torch.float32, device: str = "cpu") -> StateDict:
     """Random weights; every tensor is an allocation of its own, as in a model that was loaded."""
     return {
-        name: (_window(0, _start(index), shape) * 0.02).to(dtype)
+        name: (_window(0, _start(index), shape, torch.device(device)) * 0.02).to(dtype)
         for index, (name, shape) in enumerate(shapes.items())
     }
 
@@ -28,16 +28,17 @@ def finetuned(start: StateDict, model: int) -> StateDict:
     state: StateDict = {}
     for index, (name, weight) in enumerate(start.items()):
         shape = tuple(weight.shape)
-        change = _window(1, _start(index), shape) + _window(0, _start(index) + 7919 * (model + 1), shape)
+        change = _window(1, _start(index), shape, weight.device)
+        change += _window(0, _start(index) + 7919 * (model + 1), shape, weight.device)
         state[name] = change.mul_(1e-3).add_(weight).to(weight.dtype)
     return state
 
 
 def pool(
-    shapes: Shapes, models: int, dtype: torch.dtype = torch.float32
+    shapes: Shapes, models: int, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> tuple[StateDict, list[StateDict]]:
-    """A base and its fine-tuned models."""
-    start = base(shapes, dtype)
+    """A base and its fine-tuned models, of the same values on every device."""
+    start = base(shapes, dtype, device)
     return start, [finetuned(start, model) for model in range(models)]
 
 
@@ -52,8 +53,8 @@ def nbytes(state: StateDict) -> int:
 
 
 @cache
-def _noise(seed: int) -> torch.Tensor:
-    return torch.randn(_NOISE, generator=torch.Generator().manual_seed(seed))
+def _noise(seed: int, device: torch.device) -> torch.Tensor:
+    return torch.randn(_NOISE, generator=torch.Generator().manual_seed(seed)).to(device)
 
 
 def _start(index: int) -> int:
@@ -61,8 +62,8 @@ def _start(index: int) -> int:
     return 1013 * index
 
 
-def _window(seed: int, start: int, shape: tuple[int, ...]) -> torch.Tensor:
+def _window(seed: int, start: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """A copy of the noise from ``start`` on, repeated as far as the shape needs."""
     size, begin = math.prod(shape), start % _NOISE
     repeats = -(-(begin + size) // _NOISE)
-    return _noise(seed).repeat(repeats)[begin : begin + size].clone().view(shape)
+    return _noise(seed, device).repeat(repeats)[begin : begin + size].clone().view(shape)

@@ -38,8 +38,18 @@ def elementwise(base: Tensor, finetuned: Sequence[Tensor], scale: float, out: Te
 
 
 def compiled() -> Formula:
-    """:func:`elementwise` under ``torch.compile``, for one number of models and one shape."""
+    """:func:`elementwise` under ``torch.compile``, for one number of models and one shape.
+
+    Instances share what was compiled, of which torch keeps so much and then goes on uncompiled: that is an
+    error here. :func:`forget_compiled` makes room.
+    """
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(elementwise, dynamic=False)
+
+
+def forget_compiled() -> None:
+    """Drop all compiled code; to be called before formulas for another number of models are made."""
+    torch.compiler.reset()
 
 
 class InPlace:

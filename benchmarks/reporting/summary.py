@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .cases import Case, number, table
+from .gpu_tables import extra_megabytes, host_microseconds, over_allowance, over_copy
 from .tables import Benchmarks, line_through, small_allowance, yardstick
 
 Values = Callable[[Benchmarks], Iterable[float]]
@@ -98,6 +99,24 @@ def _memory(benchmarks: Benchmarks) -> list[float]:
     ]
 
 
+def _gpu_kernel(benchmarks: Benchmarks) -> list[float]:
+    return [over_copy(case) for case in benchmarks["gpu_kernel"].cases]
+
+
+def _gpu_peer(name: str) -> Values:
+    return lambda benchmarks: [
+        case.ratio(name, "merge") for case in benchmarks["gpu_kernel"].cases if case.has(name)
+    ]
+
+
+def _gpu_model(values: Callable[[Case], list[float]]) -> Values:
+    return lambda benchmarks: [value for case in benchmarks["gpu_model"].cases for value in values(case)]
+
+
+def _gpu_files(benchmarks: Benchmarks) -> list[float]:
+    return [case.ratio("merge, cuda", "copy up") for case in benchmarks["gpu_files"].cases]
+
+
 _READ = "in memory, merge over reading"
 TARGETS = (
     Target(f"{_READ}: fp32, N ≤ 16", 1.0, True, _kernel(Case.over_read, ("float32",), (2, 4, 8, 16))),
@@ -123,7 +142,7 @@ TARGETS = (
     Target("torch in place over merge, fp32", 15, True, _torch("torch in place"), 1),
     Target("AVX2 over AVX-512, in speed", 0.9, True, _avx2),
     Target("many small tensors, time over allowance", 1.0, False, _small),
-    Target("applying a patch with 90 % zeros, over a copy", 1.2, False, _patch),
+    Target("applying a patch with 90 % zeros again, over a copy", 1.2, False, _patch),
     Target("between files in tmpfs, over cat + cp", 1.0, False, _out_of_core("tmpfs")),
     Target("between files in the page cache, over cat + cp", 1.0, False, _out_of_core("cached")),
     Target("between cold files, over direct dd", 1.1, False, _out_of_core("cold")),
@@ -134,6 +153,14 @@ TARGETS = (
     Target("time is linear in N: share off the line", 0.1, False, _growth("models")),
     Target("`negmerge merge --help`, seconds", 0.3, False, _startup("negmerge merge --help")),
     Target("merge of small files, seconds", 0.5, False, _startup("negmerge merge")),
+    Target("GPU: merge over device-to-device copy, in bandwidth", 0.95, True, _gpu_kernel),
+    Target("GPU: `torch.compile` over merge", 1.3, True, _gpu_peer("torch.compile")),
+    Target("GPU: CUB DeviceTransform over merge", 1.0, True, _gpu_peer("CUB")),
+    Target("GPU: `torch.stack` over merge", 10, True, _gpu_peer("torch.stack"), 1),
+    Target("GPU: CLIP ViT-L/14, device time over allowance", 1.0, False, _gpu_model(over_allowance)),
+    Target("GPU: the same, host µs per tensor and model", 0.3, False, _gpu_model(host_microseconds)),
+    Target("GPU: the same, MB of memory besides the result", 1.0, False, _gpu_model(extra_megabytes)),
+    Target("GPU: between files in the page cache, over copying up what is read", 1.2, False, _gpu_files),
 )
 
 

@@ -244,7 +244,8 @@ def machines(benchmarks: Benchmarks) -> str:
             machine, versions = run["machine"], run["versions"]
             where = (
                 f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
-                f" {machine['system']}, huge pages: {machine['transparent_huge_pages']};"
+                f" {machine['system']}, huge pages: {machine['transparent_huge_pages']}"
+                f"{''.join(f', {gpu}' for gpu in machine.get('gpus', []))};"
                 f" Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']},"
                 f" negmerge_ext {versions['negmerge_ext']}"
             )

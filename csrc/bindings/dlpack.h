@@ -7,6 +7,7 @@ namespace negmerge::dlpack {
 
 constexpr uint32_t kMajorVersion = 1;
 constexpr int32_t kCpu = 1;
+constexpr int32_t kCuda = 2;
 
 struct Device {
   int32_t type;

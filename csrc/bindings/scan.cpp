@@ -10,6 +10,7 @@ namespace negmerge {
 namespace {
 
 constexpr const char* kCapsule = "dlpack_exchange_api";
+constexpr int64_t kCpu = -1;  // in the column of devices
 
 // The exchange API of the major version known here; null if there is none.
 const dlpack::Exchange* known_version(const py::object& capsule) {
@@ -82,7 +83,7 @@ py::object scan(const py::tuple& names, const py::tuple& values, const Library& 
   int64_t* const numels = numel.mutable_data();
   int64_t* const sizes = nbytes.mutable_data();
   bool* const packed = row_major.mutable_data();
-  std::vector<int64_t> dims;
+  std::vector<int64_t> dims, devices;  // devices stays empty as long as all tensors are on the CPU
   dims.reserve(static_cast<size_t>(count) * 4);
   for (py::ssize_t i = 0; i < count; i++) {
     PyObject* const value = PyTuple_GET_ITEM(values.ptr(), i);
@@ -96,14 +97,21 @@ py::object scan(const py::tuple& names, const py::tuple& values, const Library& 
     numels[i] = elements(tensor);
     sizes[i] = numels[i] * (tensor.dtype.bits / 8);
     const bool has_memory = tensor.data != nullptr || numels[i] == 0;
-    if (tensor.device.type != dlpack::kCpu || dtypes[i] < 0 || !has_memory) return py::none();
+    const bool on_cpu = tensor.device.type == dlpack::kCpu;
+    if ((!on_cpu && tensor.device.type != dlpack::kCuda) || dtypes[i] < 0 || !has_memory) return py::none();
+    if (!on_cpu) {
+      devices.resize(static_cast<size_t>(count), kCpu);
+      devices[static_cast<size_t>(i)] = tensor.device.id;
+    }
     starts[i] = reinterpret_cast<int64_t>(tensor.data) + static_cast<int64_t>(tensor.byte_offset);
     packed[i] = is_row_major(tensor, numels[i]);
     dims.push_back(tensor.ndim);
     dims.insert(dims.end(), tensor.shape, tensor.shape + tensor.ndim);
   }
   const py::bytes shapes(reinterpret_cast<const char*>(dims.data()), dims.size() * sizeof(int64_t));
-  return py::make_tuple(start, dtype, row_major, numel, nbytes, shapes);
+  py::object device = py::none();
+  if (!devices.empty()) device = py::array_t<int64_t>(count, devices.data());
+  return py::make_tuple(start, dtype, row_major, numel, nbytes, shapes, device);
 }
 
 void bind_scan(py::module_& module) {

@@ -20,12 +20,13 @@ struct Library {
   pybind11::dict bytes;
 };
 
-// Where the tensors of a state dict (tuples of its names and values) lie, if all are ordinary: CPU memory of their own
-// that holds their values.
+// Where the tensors of a state dict (tuples of its names and values) lie, if all are ordinary: memory of their own, of
+// the CPU or a CUDA device, that holds their values.
 //
 // Returns (start: int64[T] addresses, dtype: int64[T] numbers, row_major: bool[T], numel: int64[T], nbytes: int64[T],
-// dims: bytes of int64, for each tensor the number of its dimensions and their sizes), or None if a tensor is not
-// ordinary, a name is no string, or the exchange API is of an unknown version.
+// dims: bytes of int64, for each tensor the number of its dimensions and their sizes, device: None if all are on the
+// CPU, else int64[T], -1 for the CPU and k for the k-th CUDA device), or None if a tensor is not ordinary, a name is no
+// string, or the exchange API is of an unknown version.
 pybind11::object scan(const pybind11::tuple& names, const pybind11::tuple& values, const Library& library);
 
 }  // namespace negmerge

@@ -2,7 +2,8 @@
 
 A chunk passes through a *frame*: its output, and those inputs that the kernel cannot read from their files
 itself. Frames are few and used in turn, so that reading, merging and writing overlap. What the kernel reads
-itself takes a fixed scratch for each of its threads, whatever the number of models.
+itself takes a fixed scratch for each of its threads, whatever the number of models; on a CUDA device, pinned
+memory for each of its workers.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from .. import native
 from ..checkpoint.base import FileRows
 from ..checkpoint.strided import SCRATCH as GATHERING_SCRATCH
 from ..errors import MemoryBudgetError
+from ..in_memory.device_memory import CPU
+from ..in_memory.state_dict import MemoryRows
 from ..plan import Plan
 from .buffers import ALIGNMENT, align
 from .chunks import Capacity
+from .file_device import device_of_files
 from .needs import Needs
 from .reads import THREADS
+from .workers import Workers, least_on_device, threads_of_cpu, workers_of_device
 
 #: Bytes a merge may take if the user does not say.
 DEFAULT_MEMORY = 512 << 20
@@ -35,6 +40,10 @@ _MOST_READ = 256 << 20
 #: Bounds on a chunk's bookkeeping: pieces, and pieces times models.
 _MOST_PIECES = 1024
 _MOST_ENTRIES = 16384
+
+#: A device makes short work of chunks, and between two of them it has little to do.
+_LARGEST_DEVICE_FRAME = 64 << 20
+_MOST_READ_FOR_DEVICE = 1 << 30
 
 #: What each of the kernel's threads reads into.
 _SCRATCH = native.SCRATCH
@@ -52,13 +61,15 @@ _GATHERS = THREADS * GATHERING_SCRATCH
 class Shape:
     """How a merge runs.
 
-    capacity: of one chunk. frame: bytes of each frame. threads: of the kernel. buffer_bytes: all frames, and
-    what the threads read into. memory_bytes: all that the merge takes.
+    capacity: of one chunk. frame: bytes of each frame. device: that merges what lies in files. workers: the
+    threads of the CPU, or what works for that device. buffer_bytes: of main memory, all frames and what the
+    workers read into. memory_bytes: all that the merge takes there.
     """
 
     capacity: Capacity
     frame: int
-    threads: int
+    device: int
+    workers: Workers
     buffer_bytes: int
     memory_bytes: int
 
@@ -70,10 +81,12 @@ def fit(
     *,
     threads: int | None = None,
     histogram: bool = False,
+    device: int | None = None,
 ) -> Shape:
     """The best shape within ``max_memory`` bytes (``None``: :data:`DEFAULT_MEMORY`).
 
-    threads: of the kernel at most; ``None``: the default. Raises
+    threads: of the kernel at most; ``None``: the default. device: the one that was asked for; its
+    memory, and what its driver takes for itself, do not count. Raises
     :class:`~negmerge_ext.errors.MemoryBudgetError`, naming the least memory that would do.
     """
     budget = DEFAULT_MEMORY if max_memory is None else max_memory
@@ -82,33 +95,44 @@ def fit(
     blocks = np.minimum(needs.numel, native.BLOCK)
     least = int((blocks * needs.frame)[wanted].max(initial=0) + 7) // 8
     useful = int((needs.numel * needs.frame)[wanted].sum() + 7) // 8
-    most = max(least, _LARGEST_GATHERING_FRAME if needs.models.any() else _LARGEST_FRAME)
+    number = device_of_files(plan, device)
+    on_cpu = number == CPU
+    largest = _LARGEST_FRAME if on_cpu else _LARGEST_DEVICE_FRAME
+    most = max(least, _LARGEST_GATHERING_FRAME if needs.models.any() else largest)
     slack = _slack(plan)
     scratch = _SCRATCH if _reads_itself(plan) else 0
+    single = Workers(1, scratch) if on_cpu else least_on_device(plan.models, histogram)
 
-    needed = fixed + scratch + FRAMES * align(least + slack)
+    # What devices compute is staged in memory as large as a frame.
+    frames = FRAMES + (isinstance(plan.base, MemoryRows) and not plan.base.on_cpu)
+
+    needed = fixed + single.each + frames * align(least + slack)
     if needed > budget:
         raise MemoryBudgetError(
             f"max_memory is {budget} bytes, and this merge needs {needed}",
             remedy=f"Give max_memory (--max-memory) {-(-needed // 2**20)}MiB or more",
         )
-    # Scratches take up to half of what can be had, so that many threads do not leave frames too small.
-    workers = threads or native.default_threads()
-    if scratch:
-        spare = (budget - needed) // 2
-        workers = min(workers, 1 + spare // scratch)
-    room = (budget - fixed - workers * scratch) // FRAMES // ALIGNMENT * ALIGNMENT - slack
+    # Workers take up to half of what can be had, so that many of them do not leave frames too small.
+    spare = (budget - needed) // 2
+    if on_cpu:
+        workers = threads_of_cpu(threads, scratch, spare)
+    else:
+        passing = int((needs.numel * (needs.read + needs.out_item))[needs.merged].sum()) // 8
+        workers = workers_of_device(threads, single, spare, passing)
+    room = (budget - fixed - workers.nbytes) // frames // ALIGNMENT * ALIGNMENT - slack
     frame = min(useful, most, room)
-    buffers = FRAMES * align(frame + slack) + workers * scratch
+    buffers = frames * align(frame + slack) + workers.nbytes
     read_at_least = int((blocks * needs.read)[wanted].max(initial=0))
+    most_read = _MOST_READ if on_cpu else _MOST_READ_FOR_DEVICE
     return Shape(
         capacity=Capacity(
             costs=np.stack([needs.frame, needs.read]),
-            bits=np.array([8 * frame, max(8 * _MOST_READ, read_at_least)]),
+            bits=np.array([8 * frame, max(8 * most_read, read_at_least)]),
             pieces=_pieces(plan),
         ),
         frame=align(frame + slack),
-        threads=workers,
+        device=number,
+        workers=workers,
         buffer_bytes=buffers,
         memory_bytes=buffers + fixed,
     )

@@ -17,6 +17,7 @@ from ..plan import Plan
 from ..source import Source
 from .budget import fit
 from .chunks import cut
+from .file_device import names_of_devices
 from .needs import find_needs
 from .pipeline import Settings
 from .placing import Rows
@@ -32,7 +33,8 @@ class DryRun:
     bytes_written: of inputs and of all output files (companion files included). chunks: pieces of work.
     Verifying reads and computes everything a second time. Of a merge to be resumed, the whole of it counts,
     or, if its output is complete, what is left to do: the verification if that is asked for.
-    memory_bytes: all memory that the merge takes, buffer_bytes the part of its buffers; 0 if max_memory is
+    device: "cpu", "cuda:0" or several. memory_bytes: all main memory that the merge takes, buffer_bytes the
+    part of its buffers; device_bytes: what merging files on a device takes of its memory; 0 if max_memory is
     too small. disk_needed, disk_free: bytes, on the output's file system (``None``: it does not say).
     outputs: path and size of every weights file. verify, resume: whether that is asked for. complete: whether
     there is nothing to resume. problems: what would stop the merge.
@@ -47,8 +49,10 @@ class DryRun:
     bytes_read: int
     bytes_written: int
     chunks: int
+    device: str
     memory_bytes: int
     buffer_bytes: int
+    device_bytes: int
     disk_needed: int
     disk_free: int | None
     outputs: tuple[tuple[str, int], ...]
@@ -85,7 +89,7 @@ def dry_run(
     needs = find_needs(plan, FileSink.wants)
     shape = None
     with suppress(MemoryBudgetError):  # it is among the problems
-        shape = fit(plan, needs, settings.max_memory, threads=settings.threads)
+        shape = fit(plan, needs, settings.max_memory, threads=settings.threads, device=settings.device)
     passes = (not complete) + verify
     nbytes = 0 if complete else output.nbytes
     wanted = np.flatnonzero(needs.wanted).tolist()
@@ -99,8 +103,10 @@ def dry_run(
         bytes_read=passes * int(needs.read_bytes.sum()),
         bytes_written=nbytes,
         chunks=passes * sum(1 for _ in cut(plan.tensors, wanted, shape.capacity, Position())) if shape else 0,
+        device=names_of_devices(plan, settings.device),
         memory_bytes=shape.memory_bytes if shape else 0,
         buffer_bytes=shape.buffer_bytes if shape else 0,
+        device_bytes=shape.workers.device_bytes if shape else 0,
         disk_needed=nbytes,
         disk_free=available_bytes(output) if output.path.parent.is_dir() else None,
         outputs=tuple(

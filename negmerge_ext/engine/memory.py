@@ -1,4 +1,4 @@
-"""Execute a plan whose inputs and output all lie in memory.
+"""Execute what of a plan lies in main memory, inputs and output.
 
 Tensors whose elements are stored in the same order everywhere go to the kernel in one call, straight from
 where they are. The few others are merged in pieces through small packed buffers.
@@ -13,12 +13,13 @@ import numpy as np
 
 from .. import native
 from ..errors import MemoryBudgetError
-from ..in_memory.copying import copy_tensors
+from ..in_memory.copying import copy_on_cpu
 from ..in_memory.plain_tensor import raw_view
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
 from ..options import MODES
-from ..plan import COPIED, Plan
+from ..plan import Plan
+from .columns import gather_columns, storage_order
 
 #: Memory that packed copies take where the user set no limit.
 PACKING_BYTES = 64 << 20
@@ -27,43 +28,26 @@ PACKING_BYTES = 64 << 20
 _SMALLEST_PIECE = 4096
 
 
-def merge_in_memory(plan: Plan[MemoryRows], target: Target, *, threads: int, max_memory: int | None) -> None:
-    """Write every tensor of the plan to ``target``: merged, or copied from the base.
+def merge_in_memory(
+    plan: Plan[MemoryRows], target: Target, chosen: np.ndarray, *, threads: int, max_memory: int | None
+) -> None:
+    """Write the tensors ``chosen``, bool ``[tensors]``, to ``target``: merged, or copied from the base.
 
     threads: 0 for the default. max_memory: bytes that packed copies of tensors with unlike layouts may take;
-    ``None``: 64 MiB, or what pieces of a few thousand elements per model need if that is more. Tied tensors
-    are written once. Raises :class:`~negmerge_ext.errors.MemoryBudgetError` before anything is written.
+    ``None``: 64 MiB, or what pieces of a few thousand elements per model need if that is more. Raises
+    :class:`~negmerge_ext.errors.MemoryBudgetError` before anything is written.
     """
-    tensors, tied = plan.tensors, list(target.tied)
-    merged = tensors.merged
-    place = np.flatnonzero(~np.isin(merged, tied)) if tied else np.arange(len(merged))
-    index = merged[place]
-    # One row per input, the base first, and one for the output.
-    inputs = [(plan.base, index), *((model, place) for model in plan.finetuned)]
-    rows = [*inputs, (target.rows, index)]
-    address = np.array([row.start[at] for row, at in rows])
-    dtype = np.empty(address.shape, np.uint8)
-    dtype[0], dtype[1:-1], dtype[-1] = (
-        tensors.table.dtype[index],
-        plan.finetuned_dtypes[:, place],
-        tensors.out_dtype[index],
-    )
-    direct = np.logical_and.reduce([row.row_major[at] for row, at in rows])
-    unlike: dict[int, list[np.ndarray]] = {}
-    for column in np.flatnonzero(~direct).tolist():
-        values = [row.values[at[column]] for row, at in rows]
-        views = _in_storage_order([raw_view(value) for value in values])
-        direct[column] = all(view.flags.c_contiguous for view in views)
-        if not direct[column]:
-            unlike[column] = views
-
+    columns = gather_columns(plan, target, chosen)
+    index, address, dtype, direct = columns.tensor, columns.address, columns.dtype, columns.direct
+    unlike = {
+        column: _in_storage_order([raw_view(value) for value in values])
+        for column, values in columns.unlike.items()
+    }
     if max_memory is not None:
         _check_budget(plan, {int(index[column]): views for column, views in unlike.items()}, max_memory)
-    unmerged = tensors.compute == COPIED
-    unmerged[tied] = False
-    copy_tensors(plan.base, target.rows, np.flatnonzero(unmerged), threads)
+    copy_on_cpu(plan.base, target.rows, columns.copied, threads)
     alike = slice(None) if direct.all() else direct
-    numel = tensors.table.numel[index[alike]]
+    numel = plan.tensors.table.numel[index[alike]]
     _merge_addresses(plan, index[alike], numel, address[:, alike], dtype[:, alike], threads)
     for column, views in unlike.items():
         room = max(_smallest_room(views), PACKING_BYTES if max_memory is None else max_memory)
@@ -156,8 +140,7 @@ def _packed(part: np.ndarray, buffer: np.ndarray | None) -> np.ndarray:
 
 def _in_storage_order(views: list[np.ndarray]) -> list[np.ndarray]:
     """Permute the dimensions of all views so that the first one's elements come in the order of memory."""
-    strides = views[0].strides
-    order = sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
+    order = storage_order(views[0].strides)
     return [view.transpose(order) for view in views]
 
 

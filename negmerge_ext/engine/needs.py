@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import dtypes
 from ..checkpoint.base import FileRows
+from ..in_memory.device_memory import CPU
+from ..in_memory.state_dict import MemoryRows
 from ..plan import Plan
 from .sinks import Wants
 
@@ -22,8 +24,9 @@ class Needs:
     numel: int64, elements. wanted: bool, whether the sink gets it. merged: bool. base_in_file: bool, whether
     the kernel reads the base itself. The others are int64, bits per element. item: of the base's tensor;
     out_item: of the output's. In a frame: output (0: the sink has memory for it, or takes none); base (0: the
-    kernel reads it, it is in memory, or it is read to where the output will be); keep, the keep bits; models,
-    all fine-tuned tensors together that the kernel cannot read itself. read: of all that is read from files.
+    kernel reads it, it is in main memory, or it is read to where the output will be); keep, the keep bits;
+    models, all fine-tuned tensors together that the kernel cannot read itself. read: of all that is read from
+    files.
     """
 
     numel: np.ndarray
@@ -60,6 +63,7 @@ def find_needs(plan: Plan[object], wants: Wants, *, base_in_memory: bool = False
     out_item = np.array([dtypes.BITS[tensor.out_dtype] for tensor in tensors], np.int64)
     same_dtype = np.array([tensor.out_dtype == tensor.dtype for tensor in tensors], bool)
     base_on_disk = isinstance(plan.base, FileRows)
+    on_device = plan.base.device != CPU if isinstance(plan.base, MemoryRows) else np.zeros(len(tensors), bool)
     buffered = np.full(len(tensors), base_in_memory or wants.base)
     if isinstance(plan.base, FileRows):
         buffered[list(plan.base.strides)] = True
@@ -78,7 +82,7 @@ def find_needs(plan: Plan[object], wants: Wants, *, base_in_memory: bool = False
         item=item,
         out_item=out_item,
         output=np.where(in_frame, out_item, 0),
-        base=np.where(merged & base_on_disk & buffered & ~in_place, item, 0),
+        base=np.where(merged & (base_on_disk & buffered & ~in_place | on_device & wants.base), item, 0),
         keep=np.where(merged & wants.keep_bits, 1, 0),
         models=in_models,
         read=np.where(base_on_disk, item, 0) + all_models,

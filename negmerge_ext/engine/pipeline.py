@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import TypeAlias
 
 import numpy as np
 
-from .. import dtypes, native
+from .. import dtypes, native, native_cuda_files
 from ..checkpoint.files import FileReader
 from ..checkpoint.journal import Position, ResumePoint
+from ..in_memory.device_memory import CPU
+from ..in_memory.state_dict import MemoryRows
 from ..options import MODES
 from ..plan import Plan
 from ..progress import Progress
 from ..stats import NATIVE_STATS
-from .budget import FRAMES, fit
+from .budget import FRAMES, Shape, fit
 from .buffers import Arena, Buffer
 from .chunks import Piece, cut
+from .from_device import merge_from_device
 from .needs import Needs, find_needs
 from .placing import PlacedChunk, Placement, Rows
 from .reads import Readers
@@ -41,12 +46,14 @@ class Settings:
 
     max_memory: bytes that the merge may take, buffers, tables and all; ``None``: 512 MiB. threads: of the
     kernel; ``None``: the default. progress: whether to show a bar, or a function that is called with the
-    bytes of input that are done and those of all input.
+    bytes of input that are done and those of all input. device: number of the CUDA device to merge on, -1 for
+    the CPU; ``None``: where tensors lie, files on the CPU.
     """
 
     max_memory: int | None = None
     threads: int | None = None
     progress: bool | Progress = False
+    device: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +61,15 @@ class Result:
     """What a run found out.
 
     rows: :data:`~negmerge_ext.stats.NATIVE_STATS` ``[merged tensors]``. histogram: int64
-    ``[merged tensors, N + 1]``, sign agreement, if it was asked for.
+    ``[merged tensors, N + 1]``, sign agreement, if it was asked for. buffer_bytes: main memory of the
+    buffers; device_bytes: of a device's memory, what merging files there took.
     """
 
     rows: np.ndarray
     histogram: np.ndarray | None
     bytes_read: int
     buffer_bytes: int
+    device_bytes: int
 
 
 def run(
@@ -83,10 +92,18 @@ def run(
     ends all of them and is raised as it is, an interrupt too; no thread outlives the call. At the end all
     input files must still be what they were when the plan was made, else
     :class:`~negmerge_ext.errors.SourceChangedError`. Raises :class:`~negmerge_ext.errors.MemoryBudgetError`
-    before anything is read.
+    and, of a CUDA device, :class:`~negmerge_ext.errors.DeviceError` and
+    :class:`~negmerge_ext.errors.DeviceMemoryError` before anything is read; the device may also fail later.
     """
     needs = find_needs(plan, sink.wants, base_in_memory=kernel is not None)
-    shape = fit(plan, needs, settings.max_memory, threads=settings.threads, histogram=histogram)
+    shape = fit(
+        plan,
+        needs,
+        settings.max_memory,
+        threads=settings.threads,
+        histogram=histogram,
+        device=settings.device,
+    )
     rows = np.zeros(len(plan.merged), NATIVE_STATS) if start is None else start.rows.copy()
     counts = np.zeros((len(plan.merged), plan.models + 1), np.int64) if histogram else None
     position = Position() if start is None else start.position
@@ -95,6 +112,7 @@ def run(
     report = progress or (lambda done, total: None)
     report(done, total)
     with (
+        _kernel_for(shape) as merge,
         Arena(FRAMES * shape.frame) as arena,
         FileReader() as files,
         Readers(files) as readers,
@@ -110,7 +128,7 @@ def run(
             for reading in step.readings:
                 reading.result()
             if kernel is None:
-                _merge(plan, step.chunk, files, rows, counts, shape.threads)
+                _merge(plan, step.chunk, files, rows, counts, merge, shape.workers.count)
             else:
                 kernel(step.chunk)
             outbox.send(step.frame, _delivery(plan, step.chunk, rows))
@@ -119,7 +137,13 @@ def run(
             ahead.extend(islice(steps, 1))
         outbox.flush()
     check_unchanged(plan)
-    return Result(rows=rows, histogram=counts, bytes_read=done - skipped, buffer_bytes=shape.buffer_bytes)
+    return Result(
+        rows=rows,
+        histogram=counts,
+        bytes_read=done - skipped,
+        buffer_bytes=shape.buffer_bytes,
+        device_bytes=shape.workers.device_bytes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +216,45 @@ class _Outbox:
         self._thread.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _kernel_for(shape: Shape) -> Iterator[Callable[..., None]]:
+    """:func:`negmerge_ext.native.merge`, or what does the same on the device of ``shape``."""
+    if shape.device == CPU:
+        yield partial(native.merge, threads=shape.workers.count)
+        return
+    with native_cuda_files.FileMerger(shape.device, shape.workers.count, shape.workers.slot) as merger:
+        yield merger.merge
+
+
 def _merge(
     plan: Plan[Rows],
     chunk: PlacedChunk,
     files: FileReader,
     rows: np.ndarray,
     counts: np.ndarray | None,
+    merge: Callable[..., None],
     threads: int,
+) -> None:
+    """Merge each piece of a chunk where it lies; merge: what lies in files and in main memory."""
+    if not isinstance(plan.base, MemoryRows) or plan.base.on_cpu:
+        _merge_from_host(plan, chunk, files, rows, counts, merge)
+        return
+    device = plan.base.device[chunk.merged.tensor]
+    for number in np.unique(device).tolist():
+        part = chunk.merging(device == number)
+        if number == CPU:
+            _merge_from_host(plan, part, files, rows, counts, merge)
+        else:
+            merge_from_device(plan, part, number, rows, counts, threads)
+
+
+def _merge_from_host(
+    plan: Plan[Rows],
+    chunk: PlacedChunk,
+    files: FileReader,
+    rows: np.ndarray,
+    counts: np.ndarray | None,
+    merge: Callable[..., None],
 ) -> None:
     if len(chunk.merged.numel) == 0:
         return
@@ -207,7 +263,7 @@ def _merge(
     histogram = None if counts is None else counts[chunk.rows]
     inputs = chunk.inputs
     with files.reading(inputs.files) as open_files:
-        native.merge(
+        merge(
             method=plan.options.method.code,
             mode=MODES[plan.options.mode],
             scale=plan.options.scale,
@@ -223,7 +279,6 @@ def _merge(
             stats=stats,
             keep=chunk.merged_keep,
             histogram=histogram,
-            threads=threads,
             files=open_files,
             base_file=inputs.base_file,
             finetuned_file=inputs.finetuned_file,

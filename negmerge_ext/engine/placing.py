@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -72,6 +71,25 @@ class PlacedChunk:
     inputs: Inputs
     nbytes: int
 
+    def merging(self, chosen: np.ndarray) -> PlacedChunk:
+        """The chunk with only some of its merged pieces, bool ``[merged pieces]``."""
+        inputs = self.inputs
+        return replace(
+            self,
+            merged=self.merged[chosen],
+            rows=self.rows[chosen],
+            merged_out=self.merged_out[chosen],
+            merged_keep=self.merged_keep[chosen],
+            inputs=Inputs(
+                inputs.files,
+                inputs.base[chosen],
+                inputs.base_file[chosen],
+                inputs.finetuned[chosen],
+                inputs.finetuned_file[chosen],
+                inputs.finetuned_dtype[chosen],
+            ),
+        )
+
 
 class Placement:
     """Places the chunks of a plan as a sink wants them."""
@@ -95,18 +113,18 @@ class Placement:
         elif not self._wants.output:
             out = np.zeros_like(cuts.numel)
         base_size = cuts.numel * needs.base[cuts.tensor] // 8
-        base = np.where(base_size > 0, areas.take(base_size), out)
+        room = np.where(base_size > 0, areas.take(base_size), out)
         keep = np.zeros_like(cuts.numel)
         if self._wants.keep_bits:
             keep = np.where(merged, areas.take(2 * -(-cuts.numel // 16) * merged), 0)
-        base, base_file, reads = self._base(cuts, merged, base, frame)
+        base, base_file, reads = self._base(cuts, merged, room, frame)
         inputs, model_reads = self._inputs(cuts[merged], base[merged], base_file[merged], areas)
         return PlacedChunk(
             pieces=tuple(pieces),
             data=frame.bytes[: int(out_size.sum())],
             out=out,
             keep=keep,
-            base=base,
+            base=self._seen(cuts, base, room, base_size),
             merged=cuts[merged],
             rows=self._row[cuts.tensor[merged]],
             merged_out=out[merged],
@@ -123,9 +141,7 @@ class Placement:
         nowhere = np.full(len(cuts.tensor), -1, np.int32)
         if isinstance(rows, MemoryRows):
             source = rows.address[cuts.tensor] + cuts.begin * bits // 8
-            for place in np.flatnonzero(~merged & (source != target)).tolist():
-                nbytes = int(cuts.numel[place] * bits[place] // 8)
-                ctypes.memmove(int(target[place]), int(source[place]), nbytes)
+            self._read(rows, cuts, bits, np.flatnonzero(~merged & (source != target)), target)
             return source, nowhere, []
         direct = self._needs.base_in_file[cuts.tensor]
         offset = rows.offset[cuts.tensor] + cuts.begin * bits // 8
@@ -137,6 +153,22 @@ class Placement:
             np.where(direct, rows.file[cuts.tensor], nowhere),
             reads,
         )
+
+    def _seen(self, cuts: Cuts, base: np.ndarray, room: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Where the sink sees the base's bytes: what lies on a device is brought to the room made for it."""
+        rows = self._plan.base
+        if not isinstance(rows, MemoryRows) or rows.on_cpu:
+            return base
+        brought = size > 0
+        self._read(rows, cuts, self._needs.item[cuts.tensor], np.flatnonzero(brought), room)
+        return np.where(brought, room, base)
+
+    @staticmethod
+    def _read(rows: MemoryRows, cuts: Cuts, bits: np.ndarray, places: np.ndarray, target: np.ndarray) -> None:
+        """Copy the pieces at ``places``, elements of ``bits``, from memory to where they are wanted."""
+        begin, nbytes = cuts.begin * bits // 8, cuts.numel * bits // 8
+        for place in places.tolist():
+            rows.read(int(cuts.tensor[place]), int(begin[place]), int(nbytes[place]), int(target[place]))
 
     def _inputs(
         self, cuts: Cuts, base: np.ndarray, base_file: np.ndarray, areas: _Areas

@@ -10,7 +10,17 @@ from ..checkpoint.finished import Finished, find_finished
 from ..checkpoint.output import Output, plan_output
 from ..checkpoint.preflight import folder_problems, output_problems
 from ..checkpoint.provenance import identity, input_identities, provenance
-from ..errors import MemoryBudgetError, NegmergeError, OptionError, each_problem, raise_problems
+from ..errors import (
+    DeviceError,
+    DeviceMemoryError,
+    MemoryBudgetError,
+    NegmergeError,
+    OptionError,
+    each_problem,
+    raise_problems,
+)
+from ..in_memory.device_memory import CPU
+from ..native_cuda_files import FileMerger
 from ..options import Options
 from ..plan import Plan, output_tensors
 from ..source import Source
@@ -84,9 +94,16 @@ def foreseen_problems(
 
 
 def budget_problems(plan: Plan[Rows], settings: Settings) -> list[NegmergeError]:
-    """What stands against writing the output of ``plan`` to files within ``settings.max_memory``."""
+    """What stands against writing the output of ``plan`` to files within ``settings.max_memory``.
+
+    The memory of a CUDA device is taken and given back, which tells whether it is there.
+    """
+    needs = find_needs(plan, FileSink.wants)
     try:
-        fit(plan, find_needs(plan, FileSink.wants), settings.max_memory, threads=settings.threads)
-    except MemoryBudgetError as problem:
+        shape = fit(plan, needs, settings.max_memory, threads=settings.threads, device=settings.device)
+        if shape.device != CPU:
+            with FileMerger(shape.device, shape.workers.count, shape.workers.slot):
+                pass
+    except (MemoryBudgetError, DeviceError, DeviceMemoryError) as problem:
         return [problem]
     return []

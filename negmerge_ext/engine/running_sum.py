@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from .. import native
+from .. import native, native_cuda
 from ..dtypes import BITS, CODES, NAMES
+from ..in_memory.device_memory import CPU
+from ..in_memory.room import Room
 from ..in_memory.state_dict import MemoryRows
 from ..options import MODES
 from ..patches.builder import PatchTarget
+from ..patches.description import keep_nbytes
 from ..patches.sections import SEGMENT
 from ..plan import Plan
 from ..stats import NATIVE_STATS
-
-#: Elements whose sign bits are one word.
-_PACK = 16
+from .cuda import merge_batch
 
 #: Compute types by native code.
 _TYPES: dict[int, np.dtype] = {CODES["F64"]: np.dtype(np.float64), CODES["F32"]: np.dtype(np.float32)}
@@ -23,9 +26,9 @@ _TYPES: dict[int, np.dtype] = {CODES["F64"]: np.dtype(np.float64), CODES["F32"]:
 class RunningSum:
     """The sums of the merged tensors of ``plan``; its tensors are numbered as in ``plan.merged``.
 
-    Takes 4 bytes (8 where C is fp64) and two bits per element, however many models are added. base: the rows
-    of all tensors of the base; they must not change. numel: int64, elements of each; compute: int64, native
-    codes of their compute types.
+    Takes 4 bytes (8 where C is fp64) and two bits per element, however many models are added, on the device
+    that the base's tensor is on. base: the rows of all tensors of the base; they must not change. numel:
+    int64, elements of each; compute: int64, native codes of their compute types.
     """
 
     def __init__(self, plan: Plan[MemoryRows], base: MemoryRows) -> None:
@@ -35,48 +38,69 @@ class RunningSum:
         self.compute = plan.tensors.compute[merged]
         self._method = plan.options.method.code
         self._rows = base  # keeps the memory at these addresses
+        self._device = base.device[merged]
         self._base = base.address[merged]
         self._base_dtype = plan.tensors.table.dtype[merged]
-        sizes = list(zip(self.numel.tolist(), self.compute.tolist(), strict=True))
-        self._sum = [np.empty(numel, _TYPES[compute]) for numel, compute in sizes]
-        self._signs = [np.empty((2, -(-numel // _PACK)), np.uint16) for numel, _ in sizes]
-        positive = np.array([array.ctypes.data for array in self._signs], np.int64)
+        sizes = list(zip(self.numel.tolist(), self.compute.tolist(), self._device.tolist(), strict=True))
+        self._sum = [Room(numel * _TYPES[compute].itemsize, device) for numel, compute, device in sizes]
+        self._signs = [Room(2 * keep_nbytes(numel), device) for numel, _, device in sizes]
+        positive = np.array([room.address for room in self._signs], np.int64)
         self._state = native.State(
-            sum=np.array([array.ctypes.data for array in self._sum], np.int64),
+            sum=np.array([room.address for room in self._sum], np.int64),
             positive=positive,
-            negative=positive + 2 * -(-self.numel // _PACK),
+            negative=positive + [keep_nbytes(numel) for numel in self.numel.tolist()],
         )
 
-    def add(self, finetuned: np.ndarray, dtypes: np.ndarray, threads: int) -> None:
+    def workspaces(self) -> dict[int, Room]:
+        """Room on every device for one :meth:`add`.
+
+        Raises :class:`~negmerge_ext.errors.DeviceMemoryError`.
+        """
+        return {
+            device: Room(native_cuda.workspace_bytes(self.numel[self._device == device], 1, False), device)
+            for device in np.unique(self._device).tolist()
+            if device != CPU
+        }
+
+    def add(
+        self, finetuned: np.ndarray, dtypes: np.ndarray, threads: int, workspaces: dict[int, Room]
+    ) -> None:
         """Add a model, given by the addresses and native dtype codes of its tensors.
 
-        What a signal handler raises can come out of it, and the sums are unusable then.
+        What a signal handler raises can come out of it, and the sums are unusable then. Work for a device is
+        on torch's current stream when this returns.
         """
         nowhere = np.zeros_like(self.numel)
-        self._merge(MODES["vector"], 0.0, finetuned, dtypes, nowhere, self.compute, threads)
+        self._merge(
+            MODES["vector"], 0.0, finetuned, dtypes, nowhere, self.compute, threads, workspaces=workspaces
+        )
         self.models += 1
 
-    def finish(
-        self, mode: str, scale: float, out: np.ndarray, out_dtype: np.ndarray, threads: int
-    ) -> np.ndarray:
-        """Write the result to the addresses ``out`` (0: nothing); gives the native statistics of each tensor.
+    def finish(self, mode: str, scale: float, out: np.ndarray, out_dtype: np.ndarray, threads: int) -> None:
+        """Write the result to the addresses ``out`` (0: nothing).
 
-        The sums stay as they are, for further models or another result.
+        The sums stay as they are, for further models or another result. Devices are not waited for.
         """
         none = np.empty(0, np.int64)
-        return self._merge(MODES[mode], scale, none, none, out, out_dtype, threads)
+        self._merge(MODES[mode], scale, none, none, out, out_dtype, threads)
+
+    def statistics(self, threads: int) -> np.ndarray:
+        """Native statistics of each tensor's merged vector so far."""
+        rows = np.zeros(len(self.numel), NATIVE_STATS)
+        none, nowhere = np.empty(0, np.int64), np.zeros_like(self.numel)
+        self._merge(MODES["vector"], 0.0, none, none, nowhere, self.compute, threads, rows)
+        return rows
 
     def vector_into(self, patch: PatchTarget, threads: int) -> None:
         """Hand the merged vector to a patch in the making, in sparse form."""
-        keep = np.empty(2 * SEGMENT // _PACK, np.uint8)
-        sizes = zip(self.numel.tolist(), self.compute.tolist(), strict=True)
-        for index, (numel, compute) in enumerate(sizes):
-            dense = np.empty(min(numel, SEGMENT), _TYPES[compute])
-            values = np.empty_like(dense)
+        sizes = zip(self.numel.tolist(), self.compute.tolist(), self._device.tolist(), strict=True)
+        for index, (numel, compute, device) in enumerate(sizes):
+            values = np.empty(min(numel, SEGMENT), _TYPES[compute])
+            vector, keep = Room(values.nbytes, device), Room(keep_nbytes(len(values)), device)
             for begin in range(0, numel, SEGMENT):
                 count = min(SEGMENT, numel - begin)
-                bits = keep[: 2 * -(-count // _PACK)]
-                self._vector(index, begin, count, dense, bits, threads)
+                self._vector(index, begin, count, vector, keep, threads)
+                dense, bits = vector.on_cpu(), keep.on_cpu()[: keep_nbytes(count)]
                 kept = native.gather(
                     count, values.itemsize, dense.ctypes.data, bits.ctypes.data, values.ctypes.data
                 )
@@ -84,17 +108,15 @@ class RunningSum:
 
     def same(self, index: int, other: int) -> bool:
         """Whether two tensors have equal sums and signs, so that equal bases have equal results."""
-        return np.array_equal(self._signs[index], self._signs[other]) and np.array_equal(
-            self._sum[index].view(np.uint8), self._sum[other].view(np.uint8)
-        )
+        rooms = (self._signs, self._sum)
+        return all(room[index].same_as(room[other]) for room in rooms)
 
-    def _vector(
-        self, index: int, begin: int, count: int, dense: np.ndarray, keep: np.ndarray, threads: int
-    ) -> None:
+    def _vector(self, index: int, begin: int, count: int, vector: Room, keep: Room, threads: int) -> None:
         """``count`` elements of a tensor's merged vector in C, from a block's boundary on, with keep bits."""
         compute, base_dtype = int(self.compute[index]), int(self._base_dtype[index])
-        native.merge(
-            method=self._method,
+        self._call(
+            int(self._device[index]),
+            threads,
             mode=MODES["vector"],
             scale=0.0,
             models=self.models,
@@ -104,17 +126,15 @@ class RunningSum:
             base_dtype=[base_dtype],
             finetuned=(),
             finetuned_dtype=(),
-            out=[dense.ctypes.data],
+            out=[vector.address],
             out_dtype=[compute],
-            stats=np.zeros(1, NATIVE_STATS),
-            keep=[keep.ctypes.data],
+            keep=[keep.address],
             state=native.State(
-                sum=[self._state.sum[index] + begin * dense.itemsize],
-                positive=[self._state.positive[index] + begin // _PACK * 2],
-                negative=[self._state.negative[index] + begin // _PACK * 2],
+                sum=[self._state.sum[index] + begin * _TYPES[compute].itemsize],
+                positive=[self._state.positive[index] + keep_nbytes(begin)],
+                negative=[self._state.negative[index] + keep_nbytes(begin)],
             ),
             begin=False,
-            threads=threads,
         )
 
     def _merge(
@@ -126,26 +146,47 @@ class RunningSum:
         out: np.ndarray,
         out_dtype: np.ndarray,
         threads: int,
-    ) -> np.ndarray:
-        rows = np.zeros(len(self.numel), NATIVE_STATS)
+        stats: np.ndarray | None = None,
+        workspaces: dict[int, Room] | None = None,
+    ) -> None:
         adds = len(finetuned) > 0
-        native.merge(
-            method=self._method,
-            mode=mode,
-            scale=scale,
-            models=self.models + adds,
-            numel=self.numel,
-            compute=self.compute,
-            base=self._base,
-            base_dtype=self._base_dtype,
-            finetuned=finetuned,
-            finetuned_dtype=finetuned_dtype,
-            out=out,
-            out_dtype=out_dtype,
-            stats=rows,
-            state=self._state,
-            begin=adds and self.models == 0,
-            end=not adds,
-            threads=threads,
-        )
-        return rows
+        for device in np.unique(self._device).tolist():
+            here = self._device == device
+            rows = None if stats is None else stats[here]
+            state = (self._state.sum, self._state.positive, self._state.negative)
+            self._call(
+                device,
+                threads,
+                mode=mode,
+                scale=scale,
+                models=self.models + adds,
+                numel=self.numel[here],
+                compute=self.compute[here],
+                base=self._base[here],
+                base_dtype=self._base_dtype[here],
+                finetuned=finetuned[here] if adds else finetuned,
+                finetuned_dtype=finetuned_dtype[here] if adds else finetuned_dtype,
+                out=out[here],
+                out_dtype=out_dtype[here],
+                state=native.State(*(np.asarray(column)[here] for column in state)),
+                begin=adds and self.models == 0,
+                end=not adds,
+                stats=rows,
+                workspace=None if workspaces is None else workspaces.get(device),
+            )
+            if stats is not None:
+                stats[here] = rows
+
+    def _call(
+        self,
+        device: int,
+        threads: int,
+        *,
+        stats: np.ndarray | None = None,
+        workspace: Room | None = None,
+        **columns: Any,
+    ) -> None:
+        if device == CPU:
+            native.merge(method=self._method, stats=stats, threads=threads, **columns)
+        else:
+            merge_batch(device, method=self._method, stats=stats, workspace=workspace, **columns)

@@ -19,6 +19,7 @@ from ..plan import Plan
 from ..progress import Progress, in_two_passes, reporting
 from ..source import Source
 from ..stats import NATIVE_STATS, MergeReport, tensor_stats
+from .file_device import names_of_devices
 from .pipeline import Result, Settings, run
 from .placing import Rows
 from .preparing import prepare
@@ -51,7 +52,8 @@ def merge_to_path(
     Raises all problems with the output together before anything is written:
     :class:`~negmerge_ext.errors.OutputExistsError`, :class:`~negmerge_ext.errors.OutputError`,
     :class:`~negmerge_ext.errors.DiskSpaceError`, :class:`~negmerge_ext.errors.MemoryBudgetError`,
-    :class:`~negmerge_ext.errors.OptionError`. Later may come :class:`~negmerge_ext.errors.ResumeError`,
+    :class:`~negmerge_ext.errors.OptionError`, :class:`~negmerge_ext.errors.DeviceError`,
+    :class:`~negmerge_ext.errors.DeviceMemoryError`. Later may come :class:`~negmerge_ext.errors.ResumeError`,
     :class:`~negmerge_ext.errors.SourceChangedError` and :class:`~negmerge_ext.errors.VerificationError`.
     """
     began = time.monotonic()
@@ -65,7 +67,7 @@ def merge_to_path(
         with reporting(settings.progress) as progress:
             result = _verify(plan, output, output.paths, settings, progress) if verify else None
         rows = finished.rows if result is None else result.rows
-        return _report(plan, rows, result, began, output=output, resumed=True, verified=verify)
+        return _report(plan, rows, result, began, settings, output=output, resumed=True, verified=verify)
 
     with (
         Writer(
@@ -91,6 +93,7 @@ def merge_to_path(
         result.rows,
         replace(result, bytes_read=read),
         began,
+        settings,
         output=output,
         bytes_written=writer.bytes_written,
         resumed=start is not None,
@@ -109,7 +112,7 @@ def merge_into_memory(plan: Plan[Rows], addresses: np.ndarray, settings: Setting
     began = time.monotonic()
     with reporting(settings.progress) as progress:
         result = run(plan, InMemory(addresses), settings, progress=progress)
-    return _report(plan, result.rows, result, began)
+    return _report(plan, result.rows, result, began, settings)
 
 
 def inspect(plan: Plan[Rows], settings: Settings) -> MergeReport:
@@ -121,7 +124,7 @@ def inspect(plan: Plan[Rows], settings: Settings) -> MergeReport:
     began = time.monotonic()
     with reporting(settings.progress) as progress:
         result = run(plan, StatisticsOnly(), settings, histogram=True, progress=progress)
-    return _report(plan, result.rows, result, began)
+    return _report(plan, result.rows, result, began, settings)
 
 
 def _verify(
@@ -140,6 +143,7 @@ def _report(
     rows: np.ndarray,
     result: Result | None,
     began: float,
+    settings: Settings,
     *,
     output: Output | None = None,
     bytes_written: int = 0,
@@ -160,7 +164,9 @@ def _report(
         bytes_read=0 if result is None else result.bytes_read,
         bytes_written=bytes_written,
         seconds=time.monotonic() - began,
+        device=names_of_devices(plan, settings.device),
         buffer_bytes=0 if result is None else result.buffer_bytes,
+        device_bytes=0 if result is None else result.device_bytes,
         outputs=() if output is None else tuple(map(str, output.paths)),
         resumed=resumed,
         verified=verified,

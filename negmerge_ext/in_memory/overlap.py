@@ -9,7 +9,7 @@ import numpy as np
 
 from ..checkpoint.base import FileRows
 from ..plan import Plan
-from .plain_tensor import raw_view
+from .plain_tensor import footprint
 from .state_dict import MemoryRows
 
 #: Work that proving two interleaved views disjoint may take; beyond it they count as overlapping.
@@ -149,7 +149,7 @@ def _spans(rows: MemoryRows) -> tuple[np.ndarray, np.ndarray]:
         return low, high
     low = low.copy()
     for index in np.flatnonzero(~rows.row_major).tolist():
-        raw = raw_view(rows.values[index])
+        raw = footprint(rows.values[index])
         steps = [s * (n - 1) for s, n in zip(raw.strides, raw.shape, strict=True)]
         low[index] = rows.start[index] + sum(min(step, 0) for step in steps)
         high[index] = rows.start[index] + sum(max(step, 0) for step in steps) + raw.itemsize
@@ -159,7 +159,7 @@ def _spans(rows: MemoryRows) -> tuple[np.ndarray, np.ndarray]:
 def _strides(rows: MemoryRows | FileRows, index: int, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """Strides of the dimensions that have any, ``None`` for packed row-major order."""
     if isinstance(rows, MemoryRows):
-        strides = None if rows.row_major[index] else raw_view(rows.values[index]).strides
+        strides = None if rows.row_major[index] else footprint(rows.values[index]).strides
     else:
         strides = rows.strides.get(index)
     if strides is None:
@@ -173,13 +173,13 @@ def _same_memory(rows: MemoryRows, index: int, others: MemoryRows, other: int) -
     a, b = rows.values[index], others.values[other]
     if a is b:
         return True
-    raw, raw_other = raw_view(a), raw_view(b)
+    raw, raw_other = footprint(a), footprint(b)
     shape = raw.shape
     return raw.dtype == raw_other.dtype and (_strides(rows, index, shape) == _strides(others, other, shape))
 
 
 def _shares_memory(rows: MemoryRows, index: int, others: MemoryRows, other: int) -> bool:
-    a, b = raw_view(rows.values[index]), raw_view(others.values[other])
+    a, b = footprint(rows.values[index]), footprint(others.values[other])
     try:
         return bool(np.shares_memory(a, b, max_work=_SHARES_MEMORY_WORK))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:

@@ -1,4 +1,4 @@
-"""One tensor in memory: does it have plain CPU memory, where does that lie, what is in it."""
+"""One tensor in memory: does it have plain memory, where does that lie, what is in it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from .. import dtypes
 from ..errors import DeviceError, InputError, UnsupportedTensorError
 from ..source import TensorInfo, Unfit
+from . import device_memory
+from .device_memory import CPU
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +33,8 @@ class Located(NamedTuple):
     """A tensor with plain memory.
 
     value: the tensor, or a private copy if its own memory does not hold its values (``copied``). address:
-    of its first element. row_major: whether its elements lie there packed in row-major order.
+    of its first element. row_major: whether its elements lie there packed in row-major order. device: number
+    of the CUDA device, or :data:`~negmerge_ext.in_memory.device_memory.CPU`.
     """
 
     value: Value
@@ -39,6 +42,7 @@ class Located(NamedTuple):
     address: int
     row_major: bool
     copied: bool
+    device: int = CPU
 
 
 def is_torch(value: object) -> bool:
@@ -61,8 +65,20 @@ def locate(value: object) -> Located:
     )
 
 
+def raw_tensor(value: torch.Tensor) -> torch.Tensor:
+    """The memory of a located torch tensor as one with the same shape and strides, outside of autograd.
+
+    Of integers, whose bits torch copies and compares as they are; elements of other sizes than 1, 2, 4 or 8
+    bytes keep their dtype.
+    """
+    import torch
+
+    bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(value.element_size())
+    return value.detach() if bits is None else value.detach().view(bits)
+
+
 def raw_view(value: Value) -> np.ndarray:
-    """The memory of a located tensor as an array with the same shape and strides.
+    """The memory of a located tensor on the CPU as an array with the same shape and strides.
 
     Of unsigned integers, whose bits numpy copies and compares as they are; elements of other sizes than 1, 2,
     4 or 8 bytes keep their dtype.
@@ -70,12 +86,49 @@ def raw_view(value: Value) -> np.ndarray:
     if isinstance(value, np.ndarray):
         size = value.dtype.itemsize
         return value.view(f"u{size}") if size in (1, 2, 4, 8) else value
+    array: np.ndarray = raw_tensor(value).numpy()
+    return array.view(f"u{value.element_size()}") if array.dtype.kind in "iu" else array
+
+
+def footprint(value: Value) -> np.ndarray:
+    """An array of a located tensor's address, shape, strides and element size, to be compared with others.
+
+    That of a tensor on a device must not be read. (Devices and the CPU share one range of addresses.)
+    """
+    if isinstance(value, np.ndarray) or device_memory.cuda.device_of(value) == CPU:
+        return raw_view(value)
+    return np.asarray(_Footprint(value))
+
+
+def same_elements(value: Value, other: Value) -> bool:
+    """Whether two located tensors of one shape and dtype hold the same bits; on a device, waits for it.
+
+    Tensors on different devices are compared on the CPU.
+    """
+    one, two = footprint(value), footprint(other)
+    if (one.ctypes.data, one.strides) == (two.ctypes.data, two.strides):
+        return True
+    devices = {CPU if isinstance(v, np.ndarray) else device_memory.cuda.device_of(v) for v in (value, other)}
+    if devices == {CPU}:
+        return np.array_equal(raw_view(value), raw_view(other))
+    a, b = raw_tensor(value), raw_tensor(other)  # type: ignore[arg-type]
     import torch
 
-    bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(value.element_size())
-    plain = value.detach() if bits is None else value.detach().view(bits)
-    array: np.ndarray = plain.numpy()
-    return array if bits is None else array.view(f"u{value.element_size()}")
+    return torch.equal(a, b) if len(devices) == 1 else torch.equal(a.cpu(), b.cpu())
+
+
+class _Footprint:
+    """What numpy asks for to make an array over memory."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        itemsize = value.element_size()
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (value.data_ptr(), False),
+            "shape": tuple(value.shape),
+            "strides": tuple(stride * itemsize for stride in value.stride()),
+            "typestr": f"<u{itemsize}" if itemsize in (2, 4, 8) else f"|V{itemsize}",
+        }
 
 
 def mark_written(values: Iterable[Value]) -> None:
@@ -92,7 +145,7 @@ def mark_written(values: Iterable[Value]) -> None:
 
 def _locate_torch(value: torch.Tensor) -> Located:
     plain = _without_subclass(value)
-    _refuse_special_layout(plain)
+    device = _device_of_strided(plain)
     copied = plain.is_conj() or plain.is_neg()
     if copied:
         plain = plain.detach().resolve_conj().resolve_neg()
@@ -105,7 +158,7 @@ def _locate_torch(value: torch.Tensor) -> Located:
             UnsupportedTensorError, "has no memory of its own", "Merge outside of function transforms"
         )
     info = TensorInfo(dtypes.from_torch(plain.dtype), tuple(plain.shape))
-    return Located(plain, info, address, plain.is_contiguous(), copied)
+    return Located(plain, info, address, plain.is_contiguous(), copied, device)
 
 
 def _without_subclass(value: torch.Tensor) -> torch.Tensor:
@@ -130,7 +183,8 @@ def _without_subclass(value: torch.Tensor) -> torch.Tensor:
         return value.as_subclass(torch.Tensor)
 
 
-def _refuse_special_layout(value: torch.Tensor) -> None:
+def _device_of_strided(value: torch.Tensor) -> int:
+    """The device of a tensor, unless its layout or its device is one that cannot be read by address."""
     import torch
 
     if value.is_meta:
@@ -147,10 +201,12 @@ def _refuse_special_layout(value: torch.Tensor) -> None:
         raise NotPlainError(
             UnsupportedTensorError, f"has layout {value.layout}, not strided memory", "Use to_dense()"
         )
-    if value.device.type != "cpu":
+    device = device_memory.cuda.device_of(value)
+    if device is None:
         raise NotPlainError(
-            DeviceError, f"is on {value.device}, and this build merges on the CPU", "Move it with .cpu()"
+            DeviceError, f"is on {value.device}, and merges run on the CPU and CUDA", "Move it with .cpu()"
         )
+    return device
 
 
 def _locate_numpy(value: np.ndarray) -> Located:

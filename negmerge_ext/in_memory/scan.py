@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import dtypes, native
 from ..table import TensorTable, encoded
+from . import device_memory
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +40,17 @@ _ITEMSIZE = np.array([bits // 8 for bits in dtypes.BITS.values()], np.int64)
 
 
 class Scan(NamedTuple):
-    """Ordinary tensors. start: int64 addresses; row_major: bool, packed in that order; nbytes: int64."""
+    """Ordinary tensors.
+
+    start: int64 addresses; row_major: bool, packed in that order; nbytes: int64; device: int64, numbers of
+    CUDA devices, -1 for the CPU, or ``None`` if all are on the CPU.
+    """
 
     table: TensorTable
     start: np.ndarray
     row_major: np.ndarray
     nbytes: np.ndarray
+    device: np.ndarray | None = None
 
 
 def scan(state: Mapping[str, Any], values: tuple[Any, ...]) -> Scan | None:
@@ -63,8 +69,8 @@ def by_exchange(names: tuple[str, ...], values: tuple[torch.Tensor, ...], exchan
     found = native.scan(names, values, exchange, *_torch_library())
     if found is None:
         return None
-    start, dtype, row_major, numel, nbytes, dims = found
-    return Scan(TensorTable(names, dtype, numel, dims), start, row_major, nbytes)
+    start, dtype, row_major, numel, nbytes, dims, device = found
+    return Scan(TensorTable(names, dtype, numel, dims), start, row_major, nbytes, device)
 
 
 @cache
@@ -88,9 +94,14 @@ def by_attributes(names: tuple[str, ...], values: tuple[torch.Tensor, ...]) -> S
     try:
         known = [dtypes.from_torch(dtype) for dtype in map(tensor.dtype.__get__, values)]
         shapes = list(map(tensor.shape.__get__, values))
-        on_cpu, negated = map(tensor.is_cpu.__get__, values), map(tensor.is_neg, values)
-        if not _EVERYDAY.issuperset(known) or not all(on_cpu) or any(negated):
+        if not _EVERYDAY.issuperset(known) or any(map(tensor.is_neg, values)):
             return None
+        device = None
+        if not all(map(tensor.is_cpu.__get__, values)):
+            found = list(map(device_memory.cuda.device_of, values))
+            if None in found:
+                return None
+            device = np.array(found, np.int64)
         start = np.array(list(map(tensor.data_ptr, values)), np.int64)
         row_major = np.array(list(map(tensor.is_contiguous, values)), bool)
     except RuntimeError:  # sparse and nested tensors lack a shape or an address
@@ -100,4 +111,4 @@ def by_attributes(names: tuple[str, ...], values: tuple[torch.Tensor, ...]) -> S
         return None
     number = np.array([dtypes.NUMBERS[name] for name in known], np.int64)
     table = TensorTable(names, number, numel, encoded(shapes))
-    return Scan(table, start, row_major, numel * _ITEMSIZE[number])
+    return Scan(table, start, row_major, numel * _ITEMSIZE[number], device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,7 +13,9 @@ import numpy as np
 from ..errors import InputError
 from ..source import Unfit
 from ..table import TabledSource, TensorTable
-from .plain_tensor import Located, NotPlainError, Value, locate, raw_view
+from .copying import bring_bytes, packed_copy
+from .device_memory import CPU
+from .plain_tensor import Located, NotPlainError, Value, locate
 from .scan import scan
 
 if TYPE_CHECKING:
@@ -25,7 +28,9 @@ class MemoryRows:
     """Where some tensors lie in memory.
 
     start: int64 ``[tensors]``, the address of each one's first element. row_major: bool ``[tensors]``,
-    whether the elements lie there packed in row-major order. sizes: int64 ``[tensors]``, bytes of each.
+    whether the elements lie there packed in row-major order, where a kernel can read them. sizes: int64
+    ``[tensors]``, bytes of each. device: int64 ``[tensors]``, numbers of CUDA devices, -1 for the CPU;
+    ``None``: all are on the CPU.
     ``values`` are the tensors, kept alive: ``held``, or those at the places ``at`` of it.
     """
 
@@ -36,13 +41,15 @@ class MemoryRows:
         row_major: np.ndarray,
         sizes: np.ndarray,
         at: np.ndarray | None = None,
+        device: np.ndarray | None = None,
     ) -> None:
         self.start = start
         self.row_major = row_major
         self.sizes = sizes
         self._held = held
         self._at = at
-        self._copies: list[np.ndarray] = []
+        self._device = device
+        self._copies: dict[int, Value] = {}
 
     def __len__(self) -> int:
         return len(self.start)
@@ -53,13 +60,23 @@ class MemoryRows:
         return self._held if self._at is None else [self._held[index] for index in self._at.tolist()]
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether all tensors are on the CPU; told without looking at each."""
+        return self._device is None
+
+    @cached_property
+    def device(self) -> np.ndarray:
+        """int64 ``[tensors]``: number of each one's CUDA device, -1 for the CPU."""
+        return np.full(len(self), CPU) if self._device is None else self._device
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the tensors."""
         return int(self.sizes.sum())
 
     @cached_property
     def address(self) -> np.ndarray:
-        """int64 ``[tensors]``: where each tensor's elements lie in row-major order.
+        """int64 ``[tensors]``: where each tensor's elements lie in row-major order, on its own device.
 
         Tensors stored otherwise are copied on first use, and the copies live as long as the rows.
         """
@@ -67,10 +84,19 @@ class MemoryRows:
             return self.start
         address = self.start.copy()
         for index in np.flatnonzero(~self.row_major).tolist():
-            copy = np.ascontiguousarray(raw_view(self.values[index]))
-            self._copies.append(copy)
-            address[index] = copy.ctypes.data
+            self._copies[index], address[index] = packed_copy(self.values[index])
         return address
+
+    def read(self, index: int, offset: int, nbytes: int, address: int) -> None:
+        """Copy bytes of a tensor in row-major order, from ``offset`` on, to an address of main memory.
+
+        Waits for the device that the tensor lies on.
+        """
+        source = int(self.address[index]) + offset
+        if self.on_cpu or self.device[index] == CPU:
+            ctypes.memmove(address, source, nbytes)
+        else:
+            bring_bytes(self._copies.get(index, self.values[index]), offset, nbytes, address)
 
 
 class StateDictSource(TabledSource[MemoryRows]):
@@ -79,7 +105,8 @@ class StateDictSource(TabledSource[MemoryRows]):
     Nothing is copied, apart from the few tensors whose memory does not hold their values (numpy arrays of
     foreign byte order, torch's lazily conjugated or negated views): ``copied`` has their names. ``state``
     is the mapping itself, ``values`` its tensors in order. Entries that are no tensors, or tensors without
-    plain CPU memory, are in ``unfit`` only, with the reason; whether they matter is for the plan to say.
+    plain memory of the CPU or a CUDA device, are in ``unfit`` only, with the reason; whether they matter is
+    for the plan to say.
     """
 
     def __init__(self, state: StateDict, label: str) -> None:
@@ -92,8 +119,10 @@ class StateDictSource(TabledSource[MemoryRows]):
         #: Whether all entries are torch tensors with plain memory.
         self.ordinary = found is not None
         if found is not None:
-            self.tensors, self._start, self._row_major, self._sizes = found
+            self.tensors, self._start, self._row_major, self._sizes, self._device = found
             self.values: Sequence[Value] = values
+            if self._device is not None:
+                self._row_major &= self._aligned()
         else:
             _check_names(self.state, label)
             self._look_closely(values)
@@ -101,14 +130,16 @@ class StateDictSource(TabledSource[MemoryRows]):
     def rows(self, names: Sequence[str]) -> MemoryRows:
         """Where the tensors ``names`` lie, in that order."""
         if names is self.tensors.names:
-            return MemoryRows(self.values, self._start, self._row_major, self._sizes)
+            return MemoryRows(self.values, self._start, self._row_major, self._sizes, device=self._device)
         position = {name: index for index, name in enumerate(self.tensors)}
         return self.rows_at(np.array([position[name] for name in names], np.int64))
 
     def rows_at(self, places: np.ndarray) -> MemoryRows:
         """Where the tensors at these places of ``tensors`` lie, in that order."""
         columns = self._start[places], self._row_major[places], self._sizes[places]
-        return MemoryRows(self.values, *columns, places)
+        return MemoryRows(
+            self.values, *columns, places, None if self._device is None else self._device[places]
+        )
 
     def _look_closely(self, values: Sequence[Any]) -> None:
         plain: dict[str, Located] = {}
@@ -124,6 +155,15 @@ class StateDictSource(TabledSource[MemoryRows]):
         self._start = np.array([located.address for located in found], np.int64)
         self._row_major = np.array([located.row_major for located in found], bool)
         self._sizes = np.array([located.value.nbytes for located in found], np.int64)
+        device = np.array([located.device for located in found], np.int64)
+        self._device = None if (device == CPU).all() else device
+        if self._device is not None:
+            self._row_major &= self._aligned()
+
+    def _aligned(self) -> np.ndarray:
+        """Which tensors lie at multiples of their elements' size, as devices need it, or on the CPU."""
+        itemsize = self._sizes // np.maximum(self.tensors.numel, 1)
+        return np.asarray((self._start % np.maximum(itemsize, 1) == 0) | (self._device == CPU))
 
 
 def as_mapping(state: StateDict, label: str) -> Mapping[str, Any]:

@@ -23,8 +23,10 @@ from ..errors import (
     raise_problems,
 )
 from ..plan import Plan, PlannedTensor
+from .copying import copy_elements, packed_room
+from .device_memory import CPU, named_out_of_memory
 from .overlap import overlaps_itself, overlaps_with_inputs, overlaps_within, tied_tensors
-from .plain_tensor import Value, raw_view
+from .plain_tensor import Value, footprint
 from .state_dict import MemoryRows, StateDictSource
 
 if TYPE_CHECKING:
@@ -45,23 +47,25 @@ class Target:
         self.tied = tied
 
     @contextmanager
-    def row_major_addresses(self) -> Iterator[np.ndarray]:
+    def row_major_addresses(self, left_out: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """int64 ``[tensors]``: where to write each tensor in row-major order; 0 for the tied ones.
 
-        A tensor with another layout gets a temporary one, copied into place when the block ends without
-        an exception.
+        left_out: bool ``[tensors]``, others that are not to be written and get 0. Addresses are those of each
+        tensor's own device. A tensor with another layout gets a temporary one, copied into place when the
+        block ends without an exception.
         """
         address = self.rows.start.copy()
         address[list(self.tied)] = 0
-        temporary: list[tuple[np.ndarray, np.ndarray]] = []
+        if left_out is not None:
+            address[left_out] = 0
+        temporary: list[tuple[Value, Value]] = []
         for index in np.flatnonzero(~self.rows.row_major & (address != 0)).tolist():
-            raw = raw_view(self.rows.values[index])
-            packed = np.empty(raw.shape, raw.dtype)
-            temporary.append((raw, packed))
-            address[index] = packed.ctypes.data
+            value = self.rows.values[index]
+            packed, address[index] = packed_room(value)
+            temporary.append((packed, value))
         yield address
-        for raw, packed in temporary:
-            np.copyto(raw, packed)
+        for packed, value in temporary:
+            copy_elements(packed, value)
 
 
 def new_target(plan: Plan[Any], base: StateDictSource | None, threads: int = 0) -> Target:
@@ -71,10 +75,14 @@ def new_target(plan: Plan[Any], base: StateDictSource | None, threads: int = 0) 
     (0: the default): page faults while merging take longer.
 
     base: the base if it is a state dict, whose entries that are no tensors go along as they are; the tensors
-    of a base on disk become torch tensors.
+    of a base on disk become torch tensors. Raises :class:`~negmerge_ext.errors.DeviceMemoryError`.
     """
     tied = tied_tensors(plan.tensors, plan.base)
-    values, start, sizes = _empty_values(plan, tied, base)
+    if base is None or plan.base.on_cpu:
+        values, start, sizes = _empty_values(plan, tied, base)
+    else:
+        with named_out_of_memory():
+            values, start, sizes = _empty_values(plan, tied, base)
     result: dict[str, Any] = OrderedDict() if base and isinstance(base.state, OrderedDict) else {}
     result.update(zip(plan.tensors.table.names, values, strict=True))
     if base is not None and base.unfit:
@@ -86,9 +94,13 @@ def new_target(plan: Plan[Any], base: StateDictSource | None, threads: int = 0) 
     # An empty copy of a packed tensor is packed; of another one it may be, for torch and numpy alike.
     row_major = np.ones(len(values), bool) if base is None else plan.base.row_major.copy()
     for index in np.flatnonzero(~row_major).tolist():
-        row_major[index] = raw_view(values[index]).flags.c_contiguous
-    native.populate(start, sizes, threads)
-    return Target(result, MemoryRows(values, start, row_major, sizes), tied)
+        row_major[index] = footprint(values[index]).flags.c_contiguous
+    if base is None or plan.base.on_cpu:
+        native.populate(start, sizes, threads)
+        return Target(result, MemoryRows(values, start, row_major, sizes), tied)
+    here = plan.base.device == CPU
+    native.populate(start[here], sizes[here], threads)
+    return Target(result, MemoryRows(values, start, row_major, sizes, device=plan.base.device), tied)
 
 
 def given_target(plan: Plan[Any], out: StateDict) -> Target:
@@ -114,7 +126,7 @@ def given_target(plan: Plan[Any], out: StateDict) -> Target:
     problems = [
         _unwritable(names[index], "has elements that share their memory", "Use .clone()")
         for index in np.flatnonzero(~rows.row_major).tolist()
-        if overlaps_itself(raw_view(rows.values[index]))
+        if overlaps_itself(footprint(rows.values[index]))
     ]
     raise_problems(problems)
     tied = tied_tensors(plan.tensors, rows)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ..checkpoint.base import FileRows
 from ..checkpoint.files import FileReader
 from ..dtypes import BITS, CODES
 from ..errors import NegmergeError, TiedTensorError, raise_problems
 from ..plan import Plan
-from .plain_tensor import raw_view
+from .plain_tensor import same_elements
 from .state_dict import MemoryRows
 
 #: Bytes of a file compared at a time.
@@ -70,9 +68,7 @@ def _equal(
     rows: MemoryRows | FileRows, a: int, b: int, dtype: str, shape: tuple[int, ...], reader: FileReader
 ) -> bool:
     if isinstance(rows, MemoryRows):
-        return rows.values[a] is rows.values[b] or np.array_equal(
-            raw_view(rows.values[a]), raw_view(rows.values[b])
-        )
+        return rows.values[a] is rows.values[b] or same_elements(rows.values[a], rows.values[b])
     if _place(rows, a) == _place(rows, b):
         return True
     numel, itemsize = math.prod(shape), BITS[dtype] // 8

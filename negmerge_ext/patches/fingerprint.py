@@ -6,9 +6,19 @@ import ctypes
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from ..in_memory.device_memory import CPU
+from ..in_memory.plain_tensor import Value, raw_tensor
+
+if TYPE_CHECKING:
+    from ..in_memory.state_dict import MemoryRows
 
 #: Hexadecimal digits of a fingerprint.
 DIGITS = 64
+
+#: Bytes of a device's tensor that are brought to main memory at a time.
+_PIECE = 16 << 20
 
 
 def fingerprint(address: int, nbytes: int) -> str:
@@ -24,6 +34,31 @@ def fingerprints(addresses: Sequence[int], nbytes: Sequence[int], threads: int) 
         found = pool.map(lambda index: fingerprint(addresses[index], nbytes[index]), order)
         digests = dict(zip(order, found, strict=True))
     return [digests[index] for index in range(len(nbytes))]
+
+
+def tensor_fingerprints(rows: MemoryRows, index: list[int], threads: int) -> list[str]:
+    """The fingerprints of the tensors ``index`` of ``rows``; those on devices are brought piece by piece."""
+    here = [place for place in index if rows.device[place] == CPU]
+    digests = dict(
+        zip(
+            here,
+            fingerprints(rows.address[here].tolist(), rows.sizes[here].tolist(), threads),
+            strict=True,
+        )
+    )
+    digests |= {place: fingerprint_of_device(rows.values[place]) for place in index if place not in digests}
+    return [digests[place] for place in index]
+
+
+def fingerprint_of_device(value: Value) -> str:
+    """The fingerprint of a torch tensor on a CUDA device, which is waited for."""
+    import torch
+
+    digest = hashlib.sha256()
+    packed = raw_tensor(value).contiguous().view(-1).view(torch.uint8)  # type: ignore[arg-type]
+    for begin in range(0, len(packed), _PIECE):
+        digest.update(packed[begin : begin + _PIECE].cpu().numpy().data)
+    return digest.hexdigest()
 
 
 def memory(address: int, nbytes: int) -> memoryview:

@@ -10,12 +10,15 @@ import numpy as np
 
 from .. import dtypes, native
 from ..errors import PatchMismatchError, TiedTensorError, raise_problems
+from ..in_memory.device_memory import CPU
 from ..in_memory.plain_tensor import mark_written
+from ..in_memory.room import Room
 from ..native import Position
 from ..options import MODES
 from .description import Description
-from .fingerprint import fingerprints
+from .fingerprint import fingerprint_of_device, fingerprints
 from .model import PatchableModel, Places
+from .on_device import DeviceData, move_on_device, remember_on_device
 from .sections import MemorySections, kept_before
 
 if TYPE_CHECKING:
@@ -30,12 +33,12 @@ _ALIGNMENT = 64
 class _Applied:
     """What is remembered of a model that the patch is applied to.
 
-    base: the bits of its kept elements before the patch. rows: of ``native.PATCHED``, one per patched tensor,
-    without the addresses of the model. positions: where the kept elements are; each at one of these if moving
-    them was cut short. memory: tells when the model is gone.
+    base: for each device, memory with the bits of its kept elements before the patch. rows: of
+    ``native.PATCHED``, one per patched tensor, without the addresses of the model. positions: where the kept
+    elements are; each at one of these if moving them was cut short. memory: tells when the model is gone.
     """
 
-    base: np.ndarray
+    base: list[Room]
     rows: np.ndarray
     positions: list[Position]
     memory: weakref.ref[Any]
@@ -71,6 +74,7 @@ class InPlacePatch:
             ],
             native.PATCHED,
         )
+        self._device_data = DeviceData(description, sections, self._kept_before)
         self._applied: dict[Places, _Applied] = {}
 
     def apply(self, state: StateDict, scale: float, mode: str, threads: int) -> None:
@@ -135,8 +139,12 @@ class InPlacePatch:
         tensors = self._description.tensors
         differing: list[int] = []
         for batch in model.batches():
-            with model.row_major(batch, write=False) as address:
-                found = fingerprints(address.tolist(), [tensors[index].nbytes for index in batch], threads)
+            if model.device_of(batch) != CPU:
+                found = [fingerprint_of_device(model.rows.values[index]) for index in batch]
+            else:
+                with model.row_major(batch, write=False) as address:
+                    nbytes = [tensors[index].nbytes for index in batch]
+                    found = fingerprints(address.tolist(), nbytes, threads)
             differing += [
                 index
                 for index, digest in zip(batch, found, strict=True)
@@ -155,15 +163,24 @@ class InPlacePatch:
 
     def _remember(self, model: PatchableModel, threads: int) -> _Applied:
         rows = self._rows.copy()
-        # Tied tensors have the base of the one that is written.
-        tensors = [self._description.tensors[index] for index in model.written]
-        nbytes = np.array([dtypes.nbytes(tensor.dtype, tensor.kept) for tensor in tensors], np.int64)
-        room = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
-        base = np.empty(room.sum(), np.uint8)
-        rows["base"][model.written] = base.ctypes.data + np.cumsum(room) - room
+        base: list[Room] = []
+        for device in np.unique(model.rows.device).tolist():
+            # Tied tensors have the base of the one that is written.
+            written = [index for index in model.written if model.rows.device[index] == device]
+            tensors = [self._description.tensors[index] for index in written]
+            nbytes = np.array([dtypes.nbytes(tensor.dtype, tensor.kept) for tensor in tensors], np.int64)
+            size = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+            base.append(Room(int(size.sum()), device))
+            rows["base"][written] = base[-1].address + np.cumsum(size) - size
+            if device != CPU:
+                self._device_data.fill_in(rows, written, device)
         for batch in model.batches():
+            device = model.device_of(batch)
             with model.row_major(batch, write=False) as address:
-                native.remember(_at(rows, batch, address), threads=threads)
+                if device == CPU:
+                    native.remember(_at(rows, batch, address), threads=threads)
+                else:
+                    remember_on_device(_at(rows, batch, address), device)
         places, records = model.places, self._applied
         applied = _Applied(base, rows, [_BASE], model.when_freed(lambda _: records.pop(places, None)))
         records[places] = applied
@@ -181,7 +198,10 @@ class InPlacePatch:
 
         def move(batch: list[int], source: list[Position], target: Position) -> bool:
             with model.row_major(batch, write=True) as address:
-                return native.move(_at(applied.rows, batch, address), source, target, threads=threads)
+                rows, device = _at(applied.rows, batch, address), model.device_of(batch)
+                if device == CPU:
+                    return native.move(rows, source, target, threads=threads)
+                return move_on_device(rows, source, target, device)
 
         before, moved = applied.positions, list[list[int]]()
         if len(before) == 1:

@@ -13,8 +13,10 @@ import numpy as np
 
 from ..compatibility import unfit_problems
 from ..errors import InputError, NegmergeError, UnsupportedTensorError, raise_problems
+from ..in_memory.copying import copy_elements, packed_copy
+from ..in_memory.device_memory import CPU
 from ..in_memory.overlap import overlaps_itself, overlaps_within, tied_tensors
-from ..in_memory.plain_tensor import Value, is_torch, raw_view
+from ..in_memory.plain_tensor import Value, footprint, is_torch
 from ..in_memory.state_dict import MemoryRows, StateDictSource, as_mapping
 from .description import Description
 
@@ -64,7 +66,7 @@ class PatchableModel:
         problems = [
             _problem(tensors[index].name, "has elements that share their memory", "Use .clone()")
             for index in np.flatnonzero(~self.rows.row_major).tolist()
-            if overlaps_itself(raw_view(self.rows.values[index]))
+            if overlaps_itself(footprint(self.rows.values[index]))
         ]
         raise_problems(problems)
         problems = [
@@ -83,27 +85,32 @@ class PatchableModel:
         return [index for index in range(len(self.rows)) if index not in self.tied]
 
     def batches(self) -> Iterator[list[int]]:
-        """The written tensors: those packed in row-major order together, every other one alone."""
-        row_major = self.rows.row_major.tolist()
-        yield [index for index in self.written if row_major[index]]
+        """The written tensors: those packed in row-major order together for each device, others alone."""
+        device, row_major = self.rows.device.tolist(), self.rows.row_major.tolist()
+        for number in sorted(set(device)):
+            yield [index for index in self.written if row_major[index] and device[index] == number]
         yield from ([index] for index in self.written if not row_major[index])
+
+    def device_of(self, batch: list[int]) -> int:
+        """The device that the tensors of a batch are on."""
+        return int(self.rows.device[batch[0]]) if batch else CPU
 
     @contextmanager
     def row_major(self, batch: list[int], *, write: bool) -> Iterator[np.ndarray]:
         """int64 ``[len(batch)]``: addresses at which the tensors of a batch lie in row-major order.
 
-        A tensor with another layout is copied; with ``write``, the copy is put back when the block ends
-        without an exception.
+        Addresses are those of the tensors' device. A tensor with another layout is copied; with ``write``,
+        the copy is put back when the block ends without an exception.
         """
         if self.rows.row_major[batch].all():
             yield self.rows.start[batch]
             return
         (index,) = batch
-        raw = raw_view(self.rows.values[index])
-        packed = np.ascontiguousarray(raw)
-        yield np.array([packed.ctypes.data], np.int64)
+        value = self.rows.values[index]
+        packed, address = packed_copy(value)
+        yield np.array([address], np.int64)
         if write:
-            np.copyto(raw, packed)
+            copy_elements(packed, value)
 
     def when_freed(self, forget: Any) -> weakref.ref[Any]:
         """A reference that calls ``forget`` once the memory of the first tensor that has any is freed."""
@@ -140,5 +147,5 @@ def _places(rows: MemoryRows) -> Places:
     strided = np.flatnonzero(~rows.row_major).tolist()
     return (
         np.where(empty, 0, rows.start).tobytes(),
-        tuple((index, raw_view(rows.values[index]).strides) for index in strided),
+        tuple((index, footprint(rows.values[index]).strides) for index in strided),
     )

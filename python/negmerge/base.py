@@ -3,49 +3,54 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from dataclasses import asdict
 
-from .checkpoint import load_weights, save_weights
+from .checkpoint import load_weights
 from .console import Reporter
-from .keys import derived_seed
+from .from_scratch import trained_from_scratch
+from .keys import content_key, derived_seed
 from .methods.interface import Checkpoint
 from .results import Row
 from .run_folder import RunFolder
 from .task import Task
-from .train import train
+
+_TITLE = "Base"
 
 
 def train_base(task: Task, folder: RunFolder, reporter: Reporter) -> tuple[Checkpoint, Row]:
-    """Train the base on the whole training split, unless it is there; return it and what it scores now.
+    """Train the base on the whole training split, unless it is there; return it and what it scores.
 
-    It is evaluated every time: the same base may serve another forget set than the one before.
+    What it scores is a stage of its own: the same base may serve another forget set.
     """
     key, artefact = task.base_key, folder.base
-    if (facts := artefact.finished(key)) is None:
-        artefact.begin()
-        facts = {"seconds": _train(task, artefact.file, reporter)}
-        artefact.finish(key, facts)
-    else:
-        reporter.note(f"Base: taken from {artefact.file}")
-    model = load_weights(task.build_model(), artefact.file)
+    seconds = trained_from_scratch(
+        artefact,
+        key,
+        _TITLE,
+        task.build_model(),
+        *task.tensors(task.splits.train),
+        task.recipe.training,
+        seed=derived_seed("base", task.recipe.seed),
+        reporter=reporter,
+    )
+    return Checkpoint(artefact.file, key, seconds), _scored(task, folder, seconds)
+
+
+def _scored(task: Task, folder: RunFolder, training_seconds: float) -> Row:
+    measures = task.compares_with_reference
+    key, artefact = content_key("base scores", task.training_key, measures), folder.base_scores
+    if (facts := artefact.finished(key)) is not None:
+        return Row.from_dict(facts)
+    artefact.begin()
+    start = time.perf_counter()
+    model = load_weights(task.build_model(), folder.base.file)
     row = Row(
         method="base",
-        title="Base",
-        validation=task.evaluation.scores(model, "validation"),
-        test=task.evaluation.scores(model, "test"),
-        seconds=facts["seconds"],
+        title=_TITLE,
+        **task.evaluation.evaluated(model, measures=measures),
+        training_seconds=training_seconds,
+        seconds=time.perf_counter() - start,
+        coefficient=0.0,
     )
-    return Checkpoint(artefact.file, key), row
-
-
-def _train(task: Task, path: Path, reporter: Reporter) -> float:
-    """Train and save the base; return the seconds it took."""
-    model, spec = task.build_model(), task.recipe.training
-    images, labels = task.tensors(task.splits.train)
-    start = time.perf_counter()
-    with reporter.stage(f"Training the base on {len(images):,} images", spec.epochs) as stage:
-        train(
-            model, images, labels, spec, seed=derived_seed("base", task.recipe.seed), epoch_done=stage.advance
-        )
-    save_weights(model, path)
-    return time.perf_counter() - start
+    artefact.finish(key, asdict(row))
+    return row

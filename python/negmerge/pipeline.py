@@ -6,17 +6,21 @@ Every stage that is already finished in the run's folder under the same content 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from .base import train_base
 from .claim import claim
 from .console import Reporter
 from .determinism import deterministic
+from .judging import Judge
+from .methods import REFERENCE
 from .methods.interface import Context
 from .pool import finetune_pool
 from .recipe import Recipe
 from .report.plot import draw
-from .results import Results, versions
+from .results import Results, Row, versions
 from .run_folder import RunFolder, appearing_complete, write_json
 from .task import Task
 from .unlearning import unlearn
@@ -49,8 +53,18 @@ def _results(task: Task, folder: RunFolder, reporter: Reporter) -> Results:
     recipe, selection = task.recipe, task.selection
     base, base_row = train_base(task, folder, reporter)
     pool, members = finetune_pool(task, base, folder, reporter)
-    context = Context(base=base, pool=pool, build_model=task.build_model, folder=folder)
-    rows = [unlearn(name, task, context, base_row.validation, folder, reporter) for name in recipe.methods]
+    selected = {"forget": selection.train.forget, "retain": selection.train.retain}
+    context = Context(
+        base=base,
+        pool=pool,
+        build_model=task.build_model,
+        training=recipe.training,
+        training_images=lambda part: task.tensors(selected[part]),
+        training_key=task.training_key,
+        seed=recipe.seed,
+        folder=folder,
+    )
+    rows = _rows(task, context, base_row, folder, reporter)
     parts = {"train": selection.train, "validation": selection.validation, "test": selection.test}
     return Results(
         recipe=recipe.model_dump(mode="json"),
@@ -59,8 +73,23 @@ def _results(task: Task, folder: RunFolder, reporter: Reporter) -> Results:
             name: {"forget": len(part.forget), "retain": len(part.retain)} for name, part in parts.items()
         },
         data_sha256=task.data_sha256,
-        retain_floor=recipe.search.retain_ratio * base_row.validation.retain,
+        retain_floor=(
+            recipe.search.retain_ratio * base_row.validation.retain
+            if recipe.search.objective == "forget"
+            else None
+        ),
         rows=(base_row, *rows),
         pool=tuple(members),
         versions=versions(),
     )
+
+
+def _rows(task: Task, context: Context, base: Row, folder: RunFolder, reporter: Reporter) -> Iterator[Row]:
+    """The rows of all methods: the reference first, since others may be searched by their gap to it."""
+    spec = task.recipe.search
+    judge = Judge(task.evaluation, base, spec.retain_ratio)
+    for name in sorted(task.recipe.methods, key=lambda name: name != REFERENCE):
+        row = unlearn(name, task, context, judge, folder, reporter)
+        if name == REFERENCE and spec.objective == "gap":
+            judge = replace(judge, retrained=row.validation_measures)
+        yield row

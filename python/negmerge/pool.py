@@ -46,7 +46,9 @@ def finetune_pool(
             f"{len(members) - missing} fine-tuned checkpoints: taken from {folder.member(0).file.parent}"
         )
     folder.remove_members_from(len(members))
-    checkpoints = [Checkpoint(folder.member(number).file, key) for number, key in enumerate(keys)]
+    checkpoints = [
+        Checkpoint(folder.member(number).file, key, known[number].seconds) for number, key in enumerate(keys)
+    ]
     return checkpoints, [known[number] for number in range(len(members))]
 
 

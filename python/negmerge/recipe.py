@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from .data import DATA_SETS
-from .methods import METHODS
+from .methods import METHODS, REFERENCE
 from .models import MODELS
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -173,11 +173,14 @@ class Pool(Section):
 class Search(Section):
     """How the scaling coefficient is searched on the validation split.
 
-    retain_ratio: retain accuracy must stay at this share of the base's or above. points: evenly spaced
-    coefficients over [0, 1], both ends included. refinements: how often the gaps beside the best one are
-    divided further. limit: the largest coefficient to try.
+    objective: what the coefficient minimises. "forget" is forget accuracy, while retain accuracy holds; "gap"
+    is the average gap to Retrain, without a bound. retain_ratio: with "forget", retain accuracy must stay at
+    this share of the base's or above. points: evenly spaced coefficients over [0, 1], both ends included.
+    refinements: how often the gaps beside the best one are divided further. limit: the largest coefficient to
+    try.
     """
 
+    objective: Literal["forget", "gap"] = "forget"
     retain_ratio: Annotated[float, Field(gt=0, le=1)] = 0.95
     points: Annotated[int, Field(ge=2)] = 21
     refinements: NonNegativeInt = 1
@@ -187,8 +190,9 @@ class Search(Section):
 class Recipe(Section):
     """One unlearning run.
 
-    name: names its folder. seed: every random choice derives from it. threads: CPU threads of torch; results
-    are reproducible for one number of threads. training: how the base is trained.
+    methods: with "retrain" among them, all are compared with it. name: names its folder. seed: every random
+    choice derives from it. threads: CPU threads of torch; results are reproducible for one number of threads.
+    training: how the base is trained.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -201,3 +205,11 @@ class Recipe(Section):
     pool: Pool
     search: Search = Search()
     methods: Axis[Annotated[str, AfterValidator(METHODS.check)]] = ["single", "uniform", "negmerge"]
+
+    @model_validator(mode="after")
+    def _something_to_be_close_to(self) -> Recipe:
+        if self.search.objective == "gap" and REFERENCE not in self.methods:
+            raise ValueError(
+                f"search.objective: gap needs {REFERENCE} among the methods: it is the gap to it"
+            )
+        return self

@@ -10,6 +10,10 @@ from typing import Any
 import negmerge_ext
 
 from .evaluate import Scores
+from .methods import REFERENCE
+from .metrics.average_gap import average_gap
+from .metrics.matched_retain import Curve, Matched, matched
+from .metrics.measures import Measures
 from .search import Point
 
 
@@ -17,21 +21,26 @@ from .search import Point
 class Row:
     """One model of the comparison.
 
-    method: "base" or a method's name. candidate: which of the method's candidates was best. coefficient: the
-    one chosen, 0 for the base; at_limit: a better one may lie beyond the largest allowed. kept: elements in
-    the merged vector, of ``elements`` of the model. evaluations: passes over the validation split that the
-    choice took. seconds: wall time of merging, search and final evaluation (base: of training); the pool's
-    training is not in it. curve: every coefficient tried on the chosen candidate. candidates: the point
-    chosen on each candidate.
+    method: "base" or a method's name. validation, test: accuracies. validation_measures, test_measures: what
+    is compared with Retrain, if the run has it. training_seconds: wall time of all training that the method
+    needs (base: its own; others: without the base's). seconds: of merging, search and final evaluation.
+    candidate: which of the method's candidates was best. coefficient: the one chosen, 0 for the base,
+    ``None`` for a method without one; at_limit: a better one may lie beyond the largest allowed. kept:
+    elements in the merged vector, of ``elements`` of the model. evaluations: passes over the validation split
+    that the choice took. curve: every coefficient tried on the chosen candidate. candidates: the point chosen
+    on each candidate.
     """
 
     method: str
     title: str
     validation: Scores
     test: Scores
+    validation_measures: Measures | None
+    test_measures: Measures | None
+    training_seconds: float
     seconds: float
+    coefficient: float | None
     candidate: str | None = None
-    coefficient: float = 0.0
     at_limit: bool = False
     kept: int | None = None
     elements: int | None = None
@@ -44,6 +53,13 @@ class Row:
         """Elements kept / all elements of the model."""
         return self.kept / self.elements if self.kept is not None and self.elements else None
 
+    @property
+    def curves(self) -> list[Curve]:
+        """Forget and retain accuracies on validation, along the coefficient or of single models."""
+        if self.coefficient is None:
+            return [[(point.forget, point.retain)] for point in self.candidates]
+        return [[(point.forget, point.retain) for point in self.curve]]
+
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Row:
         """The inverse of :func:`dataclasses.asdict`."""
@@ -52,10 +68,16 @@ class Row:
                 **plain,
                 "validation": Scores(**plain["validation"]),
                 "test": Scores(**plain["test"]),
+                "validation_measures": _measures(plain["validation_measures"]),
+                "test_measures": _measures(plain["test_measures"]),
                 "curve": tuple(Point(**point) for point in plain["curve"]),
                 "candidates": tuple(Point(**point) for point in plain["candidates"]),
             }
         )
+
+
+def _measures(plain: dict[str, Any] | None) -> Measures | None:
+    return None if plain is None else Measures.from_dict(plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +101,52 @@ class Results:
     """All of a run.
 
     forgotten: the forget set in words. images: number of images per split, forget and retain. data_sha256: of
-    pixels and labels. retain_floor: the validation retain accuracy that a choice must keep. rows: the base
-    first.
+    pixels and labels. retain_floor: the validation retain accuracy that a choice must keep, if the recipe
+    sets one. rows: the base first.
     """
 
     recipe: dict[str, Any]
     forgotten: str
     images: dict[str, dict[str, int]]
     data_sha256: str
-    retain_floor: float
+    retain_floor: float | None
     rows: tuple[Row, ...]
     pool: tuple[Member, ...]
     versions: dict[str, str]
 
+    def average_gap(self, row: Row) -> float | None:
+        """Of a row to Retrain on the test split, in [0, 1]; ``None`` without Retrain."""
+        retrained = next((one.test_measures for one in self.rows if one.method == REFERENCE), None)
+        if row.test_measures is None or retrained is None:
+            return None
+        return average_gap(row.test_measures, retrained)
+
+    def matched(self, row: Row) -> Matched:
+        """Forget accuracy of a method where it retains as much as others, on the validation split."""
+        return matched(row.curves, self.rows[0].validation.retain)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Plain data for JSON, and what follows from it."""
         plain = asdict(self)
         for row, written in zip(self.rows, plain["rows"], strict=True):
-            written["kept_fraction_of_model_elements"] = row.kept_fraction
+            written["derived"] = {
+                "kept_fraction_of_model_elements": row.kept_fraction,
+                "average_gap_on_test": self.average_gap(row),
+                "matched_retain_on_validation": asdict(self.matched(row)) if row.curve else None,
+            }
         return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Results:
+        """The inverse of :meth:`to_dict`."""
+        rows = [{name: value for name, value in row.items() if name != "derived"} for row in plain["rows"]]
+        return cls(
+            **{
+                **plain,
+                "rows": tuple(Row.from_dict(row) for row in rows),
+                "pool": tuple(Member.from_dict(member) for member in plain["pool"]),
+            }
+        )
 
 
 def versions() -> dict[str, str]:

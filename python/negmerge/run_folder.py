@@ -2,9 +2,11 @@
 
     recipe.yaml                     the recipe, as it was read
     base.safetensors   base.json    the base
+    base-scores.json                what it scores on the recipe's forget set
     pool/000.safetensors   .json    fine-tuned checkpoints, in the order of the recipe's combinations
     patches/NAME.safetensors        merged vectors of the whole pool: ``negmerge patch`` applies them
-    search/NAME.json                the coefficients tried on a merged vector, and their validation accuracies
+    trained/NAME.safetensors .json  what a method trained for itself: Retrain
+    search/NAME.json                the coefficients tried on a candidate, and what they scored on validation
     merged/METHOD.safetensors .json the unlearned model of a method, and what it scored
     results.json   results.png      everything that the table says, and the plot
 
@@ -26,7 +28,7 @@ from typing import Any
 from .folder_lock import locked
 
 #: Of the records. Raised when the facts of a stage change; stages recorded in an older format are repeated.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,20 @@ class RunFolder:
     def base(self) -> Artefact:
         return _checkpoint(self.root, "base")
 
+    @property
+    def base_scores(self) -> Artefact:
+        record = self.root / "base-scores.json"
+        return Artefact(record, record)
+
     def member(self, number: int) -> Artefact:
         """Fine-tuned checkpoint ``number``, from 0."""
         return _checkpoint(self.root / "pool", f"{number:03d}")
 
     def patch(self, name: str) -> Path:
         return self.root / "patches" / f"{name}.safetensors"
+
+    def trained(self, name: str) -> Artefact:
+        return _checkpoint(self.root / "trained", name)
 
     def search(self, name: str) -> Artefact:
         record = self.root / "search" / f"{name}.json"

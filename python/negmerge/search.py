@@ -1,4 +1,4 @@
-"""The scaling coefficient of a merged vector, searched on the validation split."""
+"""The scaling coefficient of a family of models, searched on the validation split."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from itertools import pairwise
 from typing import Any
 
 from . import recipe
-from .evaluate import Scores
 
 #: Coefficients are multiples of this, so that the same one reached on two ways is tried once.
 _DECIMALS = 6
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Point:
-    """Validation accuracies at one coefficient."""
+    """Validation accuracies at one coefficient, and the average gap to Retrain where that is minimised."""
 
     coefficient: float
     forget: float
     retain: float
+    gap: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """What a search found.
 
-    points: all coefficients tried, ascending; the first is 0, the base itself. chosen: one of them. floor:
-    the least retain accuracy that qualifies. evaluations: passes over the validation split. at_limit: whether
-    a better coefficient may lie beyond the largest one allowed.
+    points: all coefficients tried, ascending; the first is 0, the base itself. chosen: one of them.
+    evaluations: passes over the validation split. at_limit: whether a better coefficient may lie beyond the
+    largest one allowed.
     """
 
     points: tuple[Point, ...]
     chosen: Point
-    floor: float
     evaluations: int
     at_limit: bool
 
@@ -45,30 +44,61 @@ class SearchResult:
         return cls(**{**plain, "points": points, "chosen": Point(**plain["chosen"])})
 
 
-def search(evaluate: Callable[[float], Scores], base: Scores, spec: recipe.Search) -> SearchResult:
-    """The coefficient that forgets most while retain accuracy is at least ``retain_ratio`` × the base's.
+class LeastForget:
+    """Objective: the lowest forget accuracy at a retain accuracy of ``floor`` or more."""
 
-    Ties go to the higher retain accuracy, then to the smaller coefficient. ``spec.points`` coefficients over
-    [0, 1] are tried first. While the largest one tried still qualifies and either is the best so far or has
-    not forgotten everything, the range is doubled, up to ``spec.limit``. Then the gaps on both sides of the
-    best are divided into five. Coefficient 0 is the base, costs nothing and always qualifies, so there is
+    def __init__(self, floor: float) -> None:
+        self._floor = floor
+
+    def preference(self, point: Point) -> tuple[float, ...]:
+        """Sorts points, the one to choose first: those that qualify, forget most, retain most, move least."""
+        return point.retain < self._floor, point.forget, -point.retain, point.coefficient
+
+    def may_improve_beyond(self, last: Point, best: Point) -> bool:
+        """Whether to try larger coefficients than ``last``'s, the largest so far.
+
+        Forgetting may start late: a coefficient that harms nothing and forgets little is no end.
+        """
+        return last.retain >= self._floor and (last.forget > 0 or last == best)
+
+
+class LeastGap:
+    """Objective: the smallest average gap to Retrain."""
+
+    def preference(self, point: Point) -> tuple[float, ...]:
+        """Sorts points, the one to choose first: smallest gap, highest retain accuracy, least movement."""
+        return _gap(point), -point.retain, point.coefficient
+
+    def may_improve_beyond(self, last: Point, best: Point) -> bool:
+        """Whether the largest coefficient so far, ``last``'s, is as good as any."""
+        return _gap(last) <= _gap(best)
+
+
+Objective = LeastForget | LeastGap
+
+
+def search(
+    evaluate: Callable[[float], Point], base: Point, aim: Objective, spec: recipe.Search
+) -> SearchResult:
+    """The coefficient that is best by ``aim``.
+
+    ``spec.points`` coefficients over [0, 1] are tried first. While larger ones may be better still, the range
+    is doubled, up to ``spec.limit``. Then the gaps on both sides of the best are divided into five.
+    Coefficient 0 is the base, which ``base`` is known of; it costs nothing and always qualifies, so there is
     always a result.
     """
-    floor = spec.retain_ratio * base.retain
-    points = {0.0: Point(0.0, base.forget, base.retain)}
+    points = {0.0: base}
 
     def add(coefficients: Iterable[float]) -> None:
         for coefficient in (round(value, _DECIMALS) for value in coefficients):
             if coefficient not in points:
-                scores = evaluate(coefficient)
-                points[coefficient] = Point(coefficient, scores.forget, scores.retain)
+                points[coefficient] = evaluate(coefficient)
 
     def best() -> Point:
-        return min((point for point in points.values() if point.retain >= floor), key=preference)
+        return min(points.values(), key=aim.preference)
 
     def open_ended() -> bool:
-        last = points[max(points)]
-        return last.retain >= floor and (last.forget > 0 or last == best())
+        return aim.may_improve_beyond(points[max(points)], best())
 
     intervals = spec.points - 1
     add(_between(0.0, 1.0, intervals))
@@ -82,17 +112,17 @@ def search(evaluate: Callable[[float], Scores], base: Scores, spec: recipe.Searc
         for low, high in pairwise(tried[max(place - 1, 0) : place + 2]):
             add(_between(low, high, 5))
     return SearchResult(
-        points=tuple(sorted(points.values())),
+        points=tuple(points[coefficient] for coefficient in sorted(points)),
         chosen=best(),
-        floor=floor,
         evaluations=len(points) - 1,
         at_limit=open_ended(),
     )
 
 
-def preference(point: Point) -> tuple[float, float, float]:
-    """Sorts qualifying points: the first is the one to choose."""
-    return point.forget, -point.retain, point.coefficient
+def _gap(point: Point) -> float:
+    if point.gap is None:
+        raise ValueError("the smallest gap is searched among points that have no gap")
+    return point.gap
 
 
 def _between(low: float, high: float, intervals: int) -> list[float]:

@@ -16,6 +16,7 @@ from .data.selection import Selection, select
 from .data.splits import Splits, split
 from .evaluate import Evaluation
 from .keys import content_key, derived_seed
+from .methods import REFERENCE
 from .models import MODELS
 from .recipe import Recipe
 
@@ -58,6 +59,16 @@ class Task:
         return content_key(
             "base", recipe.data, self.data_sha256, recipe.model, recipe.training, recipe.seed, recipe.threads
         )
+
+    @property
+    def compares_with_reference(self) -> bool:
+        """Whether the run has the reference method, and so the measures that compare models with it."""
+        return REFERENCE in self.recipe.methods
+
+    @property
+    def training_key(self) -> str:
+        """Content key of the training images, how they are divided, and the training of the base."""
+        return content_key(self.base_key, self.recipe.forget)
 
     def build_model(self) -> nn.Module:
         """The architecture with its initial weights, the same every time."""

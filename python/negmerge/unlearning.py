@@ -1,54 +1,57 @@
-"""One method of a run: search its candidates, write the best one's checkpoint, evaluate that file."""
+"""One method of a run: prepare, search, write the best candidate's checkpoint, and evaluate that file."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
 
-from .checkpoint import load_weights
 from .console import Reporter, Stage
-from .evaluate import Scores
+from .judging import Judge
 from .keys import content_key
 from .methods import METHODS
 from .methods.interface import Candidate, Context
 from .results import Row
 from .run_folder import RunFolder
-from .search import SearchResult, preference, search
+from .search import Point, SearchResult, search
 from .task import Task
 
 
 def unlearn(
-    name: str, task: Task, context: Context, base: Scores, folder: RunFolder, reporter: Reporter
+    name: str, task: Task, context: Context, judge: Judge, folder: RunFolder, reporter: Reporter
 ) -> Row:
-    """The result of method ``name``. base: validation accuracies of the base."""
+    """The result of method ``name``."""
     method = METHODS.get(name)
     candidates = method.candidates(context)
-    recipe = task.recipe
-    key = content_key("method", name, [one.key for one in candidates], recipe.forget, recipe.search)
+    recipe, measures = task.recipe, task.compares_with_reference
+    key = content_key(
+        "method", name, [one.key for one in candidates], recipe.forget, recipe.search, judge.key, measures
+    )
     artefact = folder.merged(name)
     if (facts := artefact.finished(key)) is not None:
         reporter.note(f"{method.title}: taken from {artefact.file}")
         return Row.from_dict(facts)
 
     artefact.begin()
-    steps = len(candidates) * (recipe.search.points - 1)
-    with reporter.stage(f"{method.title}: searching the coefficient", steps) as stage:
-        searched = [_searched(candidate, task, base, folder, stage) for candidate in candidates]
+    training_seconds = sum(candidate.prepare(reporter) for candidate in candidates)
+    steps = sum(recipe.search.points - 1 if candidate.scaled else 1 for candidate in candidates)
+    what = "searching the coefficient" if any(one.scaled for one in candidates) else "evaluating"
+    with reporter.stage(f"{method.title}: {what}", steps) as stage:
+        searched = [_searched(candidate, task, judge, folder, stage) for candidate in candidates]
+    aim = judge.objective
     candidate, best = min(
-        zip(candidates, searched, strict=True), key=lambda pair: preference(pair[1].result.chosen)
+        zip(candidates, searched, strict=True), key=lambda pair: aim.preference(pair[1].result.chosen)
     )
     start = time.perf_counter()
     written = candidate.write(best.result.chosen.coefficient, artefact.file)
-    model = load_weights(context.build_model(), artefact.file)
-    validation, test = (task.evaluation.scores(model, split) for split in ("validation", "test"))
+    evaluated = task.evaluation.evaluated(candidate.load(artefact.file), measures=measures)
     row = Row(
         method=name,
         title=method.title,
-        validation=validation,
-        test=test,
+        **evaluated,
+        training_seconds=training_seconds,
         seconds=time.perf_counter() - start + sum(one.seconds for one in searched),
         candidate=candidate.title,
-        coefficient=best.result.chosen.coefficient,
+        coefficient=best.result.chosen.coefficient if candidate.scaled else None,
         at_limit=best.result.at_limit,
         kept=written.kept,
         elements=written.elements,
@@ -68,28 +71,34 @@ class _Searched:
     seconds: float
 
 
-def _searched(candidate: Candidate, task: Task, base: Scores, folder: RunFolder, stage: Stage) -> _Searched:
-    key = content_key("search", candidate.key, task.recipe.forget, task.recipe.search)
+def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder, stage: Stage) -> _Searched:
+    key = content_key("search", candidate.key, task.recipe.forget, task.recipe.search, judge.key)
     artefact = folder.search(candidate.name)
     if (facts := artefact.finished(key)) is None:
         artefact.begin()
         start = time.perf_counter()
         with candidate.opened() as model_at:
 
-            def evaluate(coefficient: float) -> Scores:
-                scores = task.evaluation.scores(model_at(coefficient), "validation")
+            def evaluate(coefficient: float) -> Point:
+                point = judge.point(coefficient, model_at(coefficient))
                 stage.advance()
-                return scores
+                return point
 
-            result = search(evaluate, base, task.recipe.search)
+            if candidate.scaled:
+                result = search(evaluate, judge.base_point, judge.objective, task.recipe.search)
+            else:
+                only = evaluate(1.0)
+                result = SearchResult(points=(only,), chosen=only, evaluations=1, at_limit=False)
         searched = _Searched(result, time.perf_counter() - start)
         artefact.finish(key, asdict(searched))
     else:
         searched = _Searched(SearchResult.from_dict(facts["result"]), facts["seconds"])
-    chosen = searched.result.chosen
+    chosen, evaluations = searched.result.chosen, searched.result.evaluations
     stage.line(
-        f"{candidate.title}: coefficient {chosen.coefficient:g}, validation forget "
-        f"{100 * chosen.forget:.1f} %, retain {100 * chosen.retain:.1f} %, "
-        f"{searched.result.evaluations} evaluations"
+        f"{candidate.title}: "
+        + (f"coefficient {chosen.coefficient:g}, " if candidate.scaled else "")
+        + f"validation forget {100 * chosen.forget:.1f} %, retain {100 * chosen.retain:.1f} %, "
+        + ("" if chosen.gap is None else f"average gap {100 * chosen.gap:.2f}, ")
+        + f"{evaluations} evaluation{'s' if evaluations > 1 else ''}"
     )
     return searched

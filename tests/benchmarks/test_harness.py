@@ -78,6 +78,7 @@ def test_the_yardstick_reads_every_word(variant: str, threads: int) -> None:
 def test_models() -> None:
     assert (len(models.resnet18()), models.elements(models.resnet18())) == (62, 11_689_512)
     assert (len(models.clip_vit_b32()), models.elements(models.clip_vit_b32())) == (302, 151_277_313)
+    assert (len(models.clip_vit_l14()), models.elements(models.clip_vit_l14())) == (590, 427_616_513)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

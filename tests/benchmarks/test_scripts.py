@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from programs import import_path
+from report import NAMES
 from reporting.cases import Benchmark
+from reporting.gpu_tables import GPU_TABLES
 from reporting.summary import speed, summary
 from reporting.tables import TABLES
 
@@ -53,14 +55,15 @@ def test_short_form(name: str, tmp_path: Path) -> None:
     for private in (str(tmp_path), str(BENCHMARKS), socket.gethostname(), f"/{getpass.getuser()}/"):
         assert private not in out.read_text()
 
-    measured = {each: Benchmark.load(out.with_name(f"{each}.json")) for each in VARIANTS}
+    measured = {each: Benchmark.load(out.with_name(f"{each}.json")) for each in NAMES}
     for table in (*TABLES.values(), summary, speed):
         assert table(measured)
 
 
 def test_the_list_is_complete() -> None:
     scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - {"report"}
-    assert scripts == set(VARIANTS)
+    assert scripts == set(NAMES) == {*VARIANTS, *GPU_TABLES}
     makefile = (BENCHMARKS.parent / "Makefile").read_text()
-    (line,) = (line for line in makefile.splitlines() if line.startswith("BENCH ?="))
-    assert set(line.split()[2:]) == scripts
+    for variable, names in (("BENCH", VARIANTS), ("GPU_BENCH", GPU_TABLES)):
+        (line,) = (line for line in makefile.splitlines() if line.startswith(f"{variable} ?="))
+        assert set(line.split()[2:]) == set(names)

@@ -23,11 +23,14 @@ native.gather(320, 4, source.address, bits.address, target.address)
 """
 
 
+OPTIONS = ("-DNEGMERGE_SANITIZE=ON", "-DNEGMERGE_CUDA_EMULATED=ON")
+
+
 @pytest.fixture(scope="module")
 def package(build_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package as it is in the sources, but with the sanitised module."""
-    folder = build(build_root / "sanitized", "_core", "-DNEGMERGE_SANITIZE=ON")
-    (module,) = folder.rglob("_core.*.so")
+    build(build_root / "sanitized", "_core", *OPTIONS)
+    (module,) = (build_root / "sanitized").rglob("_core.*.so")
     place = tmp_path_factory.mktemp("package")
     (place / "negmerge_ext").mkdir()
     for source in (ROOT / "negmerge_ext").iterdir():
@@ -67,9 +70,7 @@ def test_an_overrun_would_be_seen(package: Path, environment: dict[str, str]) ->
     assert "AddressSanitizer: heap-buffer-overflow" in ran.stderr
 
 
-@pytest.mark.slow
-def test_kernel_tests_pass_in_a_sanitized_build(package: Path, environment: dict[str, str]) -> None:
-    names = ("kernel_values", "kernel_invariance", "native_patches", "native_moves", "native")
+def run_tests(names: tuple[str, ...], package: Path, environment: dict[str, str]) -> None:
     out = run(
         *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"),
         *("-c", ROOT / "pyproject.toml", "-o", f"pythonpath={ROOT / 'tests'}"),
@@ -78,3 +79,25 @@ def test_kernel_tests_pass_in_a_sanitized_build(package: Path, environment: dict
         **environment,
     )
     assert " passed" in out
+
+
+@pytest.mark.slow
+def test_kernel_tests_pass_in_a_sanitized_build(package: Path, environment: dict[str, str]) -> None:
+    run_tests(
+        ("kernel_values", "kernel_invariance", "native_patches", "native_moves", "native"),
+        package,
+        environment,
+    )
+
+
+@pytest.mark.slow
+def test_cuda_kernel_tests_pass_in_a_sanitized_build(
+    package: Path, environment: dict[str, str], build_root: Path
+) -> None:
+    folder = build(build_root / "sanitized", "_cuda_emulated", *OPTIONS)
+    (module,) = folder.rglob("emulated/_cuda.*.so")
+    run_tests(
+        ("cuda_kernel_values", "cuda_kernel_invariance", "cuda_moves"),
+        package,
+        environment | {"NEGMERGE_TEST_CUDA_MODULE": str(module)},
+    )

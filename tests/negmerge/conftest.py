@@ -20,7 +20,7 @@ pool:
   batch_size: 32
   freeze: ["head.*"]
 search: {points: 6, refinements: 1, limit: 4}
-methods: [single, uniform, negmerge]
+methods: [retrain, single, uniform, negmerge]
 """
 
 

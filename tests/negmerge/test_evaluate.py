@@ -40,3 +40,32 @@ def test_predictions_do_not_depend_on_how_many_images_are_given_at_once():
     logits = predict(FirstPixel(), images)
     assert torch.equal(logits.argmax(dim=1), images[:, 0, 0, 0].long())
     assert not logits.requires_grad
+
+
+def test_measures_of_classes_and_of_single_images_look_at_the_right_images():
+    train, validation, test = np.split(np.arange(14), [6, 10])
+    splits = Splits(train, validation, test)
+    labels = np.array([0, 0, 1, 1, 2, 2, 0, 0, 1, 2, 0, 0, 1, 2])
+    votes = np.array([0, 1, 1, 1, 2, 0, 0, 1, 1, 2, 1, 1, 1, 0])
+    images = images_saying(votes.tolist(), labels.tolist())
+
+    by_class = Evaluation(images, select(Forget(classes=["a"]), images, splits, seed=0))
+    scores, measures = by_class.scores_and_measures(FirstPixel(), "validation", attack=True)
+    assert scores == by_class.scores(FirstPixel(), "validation") == Scores(1 / 2, 2 / 2)
+    assert (measures.forget, measures.retain, measures.held_out) == (1 / 2, 3 / 4, 2 / 2)
+    scores, measures = by_class.scores_and_measures(FirstPixel(), "test", attack=True)
+    assert (scores, measures.forget, measures.held_out) == (Scores(0 / 2, 1 / 2), 1 / 2, 1 / 2)
+
+    by_image = Evaluation(images, select(Forget(indices=[1, 5]), images, splits, seed=0))
+    scores, measures = by_image.scores_and_measures(FirstPixel(), "test", attack=True)
+    assert scores == by_image.scores(FirstPixel(), "test") == Scores(0 / 2, 1 / 4)
+    assert (measures.forget, measures.retain, measures.held_out) == (0 / 2, 4 / 4, 1 / 4)
+
+
+def test_measures_are_taken_only_if_they_are_asked_for():
+    images = images_saying([0, 1, 2] * 4, [0, 1, 2] * 4)
+    splits = Splits(np.arange(6), np.arange(6, 9), np.arange(9, 12))
+    evaluation = Evaluation(images, select(Forget(classes=["a"]), images, splits, seed=0))
+    assert evaluation.evaluated(FirstPixel(), measures=False)["test_measures"] is None
+    found = evaluation.evaluated(FirstPixel(), measures=True)
+    assert found["validation_measures"].forget == found["test_measures"].forget == 1.0

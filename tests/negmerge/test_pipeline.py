@@ -14,6 +14,7 @@ from negmerge.checkpoint import load_weights
 from negmerge.console import Reporter
 from negmerge.errors import DataError
 from negmerge.evaluate import Scores
+from negmerge.metrics.average_gap import average_gap
 from negmerge.pipeline import run
 from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
@@ -40,7 +41,11 @@ def checksums(root: Path) -> dict[str, str]:
 
 def without_seconds(plain: object) -> object:
     if isinstance(plain, dict):
-        return {name: without_seconds(value) for name, value in plain.items() if name != "seconds"}
+        return {
+            name: without_seconds(value)
+            for name, value in plain.items()
+            if name not in ("seconds", "training_seconds")
+        }
     if isinstance(plain, (list, tuple)):
         return [without_seconds(value) for value in plain]
     return plain
@@ -56,15 +61,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_text: str) -> tuple
 def test_folder_holds_what_it_is_documented_to_hold(finished, small_text):
     root, results = finished
     names = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    methods, members = ("single", "uniform", "negmerge"), ("000", "001", "002")
-    searches = ("uniform", "negmerge", *(f"single-{number}" for number in members))
+    methods, members = ("retrain", "single", "uniform", "negmerge"), ("000", "001", "002")
+    searches = ("retrain", "uniform", "negmerge", *(f"single-{number}" for number in members))
     assert names == {
         "recipe.yaml",
         "results.json",
         "results.png",
         "base.safetensors",
         "base.json",
+        "base-scores.json",
         *(f"pool/{number}.{suffix}" for number in members for suffix in ("safetensors", "json")),
+        *(f"trained/retrain.{suffix}" for suffix in ("safetensors", "json")),
         *(f"patches/{name}.safetensors" for name in ("uniform", "negmerge")),
         *(f"search/{name}.json" for name in searches),
         *(f"merged/{name}.{suffix}" for name in methods for suffix in ("safetensors", "json")),
@@ -85,11 +92,15 @@ def test_reported_scores_are_those_of_the_written_files(finished, small):
         model = load_weights(task.build_model(), file)
         assert task.evaluation.scores(model, "validation") == row.validation
         assert task.evaluation.scores(model, "test") == row.test
+        scores, measures = task.evaluation.scores_and_measures(model, "test", attack=True)
+        assert (scores, measures) == (row.test, row.test_measures)
+        _, measures = task.evaluation.scores_and_measures(model, "validation", attack=True)
+        assert measures == row.validation_measures
 
 
 def test_choice_agrees_with_its_curve_and_with_the_file_written(finished):
     _, results = finished
-    base, *rows = results.rows
+    base, _, *rows = results.rows
     assert results.retain_floor == pytest.approx(0.95 * base.validation.retain)
     for row in rows:
         chosen = next(point for point in row.curve if point.coefficient == row.coefficient)
@@ -105,8 +116,12 @@ def test_choice_agrees_with_its_curve_and_with_the_file_written(finished):
 
 def test_costs_are_counted(finished):
     _, results = finished
-    base, single, uniform, negmerge = results.rows
-    assert base.evaluations == 1
+    base, retrained, single, uniform, negmerge = results.rows
+    assert base.evaluations == retrained.evaluations == 1
+    assert base.training_seconds > 0 < retrained.training_seconds
+    pool_seconds = sum(member.seconds for member in results.pool)
+    for row in (single, uniform, negmerge):
+        assert row.training_seconds == pytest.approx(pool_seconds)
     for row in (uniform, negmerge):
         assert row.evaluations == len(row.curve) - 1
         assert len(row.candidates) == 1
@@ -118,7 +133,7 @@ def test_costs_are_counted(finished):
 def test_merged_files_are_merges_of_the_pool_files(finished, tmp_path):
     root, results = finished
     pool = [root / member.file for member in results.pool]
-    for row in results.rows[2:]:
+    for row in results.rows[3:]:
         out = tmp_path / "again.safetensors"
         report = negmerge_ext.merge(
             root / "base.safetensors", pool, out=out, method=row.method, scale=row.coefficient, overwrite=True
@@ -198,7 +213,7 @@ class KilledAfter(Reporter):
 def test_killed_runs_go_on_to_the_same_results(finished, small_text, tmp_path):
     root, results = finished
     kills = 0
-    for steps in (2, 6, 7, 3, 9, 2, 11, 6):  # in the base, between and within fine-tunings, in each search
+    for steps in (2, 6, 7, 3, 9, 2, 11, 6):  # in each training, between fine-tunings, in each search
         try:
             run_text(small_text, tmp_path, KilledAfter(steps))
         except Killed:
@@ -268,12 +283,51 @@ def test_another_seed_is_another_run(finished, small_text, tmp_path):
 
 def test_random_training_images_can_be_forgotten_too(small_text, tmp_path):
     text = small_text.replace("classes: [3]", "fraction: 0.1").replace(
-        "[single, uniform, negmerge]", "[negmerge]"
+        "[retrain, single, uniform, negmerge]", "[negmerge]"
     )
     results = run_text(text, tmp_path)
     assert results.images["validation"]["forget"] == results.images["train"]["forget"]
     assert results.forgotten == "10 % of the training images of digits, at random"
     assert len(results.rows) == 2
+    assert results.rows[1].test_measures is None, "nothing to compare with, so nothing more is measured"
+
+
+def test_retrain_never_saw_the_forget_set(finished, small):
+    root, results = finished
+    retrained = results.rows[1]
+    assert (retrained.method, retrained.coefficient, retrained.kept) == ("retrain", None, None)
+    assert retrained.test.forget == retrained.test_measures.forget == 0
+    trained = load_file(root / "trained" / "retrain.safetensors")
+    merged = load_file(root / "merged" / "retrain.safetensors")
+    assert all(torch.equal(trained[name], merged[name]) for name in merged)
+    assert results.average_gap(retrained) == 0
+    assert results.average_gap(results.rows[0]) > 0.1
+
+
+def test_the_smallest_gap_on_validation_can_be_searched(small_text, tmp_path):
+    text = small_text.replace("points: 6", "objective: gap, points: 6").replace("single, uniform, ", "")
+    text = text.replace("[retrain, negmerge]", "[negmerge, retrain]").replace("classes: [3]", "fraction: 0.2")
+    results = run_text(text, tmp_path)
+    base, retrained, negmerge = results.rows
+    assert retrained.method == "retrain", "it comes first: others are searched by it"
+    assert results.retain_floor is None
+    chosen = next(point for point in negmerge.curve if point.coefficient == negmerge.coefficient)
+    assert chosen.gap == min(point.gap for point in negmerge.curve)
+    assert chosen.gap == average_gap(negmerge.validation_measures, retrained.validation_measures)
+    assert negmerge.curve[0].gap == average_gap(base.validation_measures, retrained.validation_measures)
+
+    reporter = Reporter(quiet=True)
+    assert run_text(text, tmp_path, reporter) == results
+    assert not reporter.worked
+
+
+def test_adding_retrain_later_keeps_pool_and_searches(finished, small_text, tmp_path):
+    _, results = finished
+    run_text(small_text.replace("retrain, ", ""), tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("pool/*") if path.suffix}
+    added = run_text(small_text, tmp_path, overwrite=True)
+    assert without_seconds(added.to_dict()) == without_seconds(results.to_dict())
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_bad_data_is_refused_before_anything_is_written(small_text, tmp_path):

@@ -20,7 +20,7 @@ def test_embedded_recipe_makes_a_pool_of_eight_or_more():
     recipe, text = embedded_recipe("digits")
     assert recipe.name == "digits"
     assert len(recipe.pool.members()) >= 8
-    assert set(recipe.methods) == {"single", "uniform", "negmerge"}
+    assert set(recipe.methods) == {"retrain", "single", "uniform", "negmerge"}
     assert parse_recipe(text, "again") == recipe
 
 
@@ -71,7 +71,7 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
         (
             "uniform, negmerge]",
             "negmerg]",
-            "methods[1]: no method is called 'negmerg'; did you mean",
+            "methods[2]: no method is called 'negmerg'; did you mean",
         ),
         ("classes: [3]", "classes: []", "forget.classes: List should have at least 1 item"),
         ("classes: [3]", "classes: [3.5]", "3.5 is neither the name nor the number of a class"),
@@ -88,6 +88,11 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
             "line 9: pool.learning_rate[1]: Input should be greater than 0",
         ),
         ("[0.001, 0.003, 0.01]", "fast", "pool.learning_rate[0]: Input should be a valid number"),
+        (
+            "points: 6",
+            "objective: gaps, points: 6",
+            "line 12: search.objective: Input should be 'forget' or 'gap'",
+        ),
         ("points: 6", "points: 1", "search.points: Input should be greater than or equal to 2"),
         ("limit: 4", "limit: .inf", "search.limit: Input should be a finite number"),
         ("limit: 4", "retain_ratio: 1.5", "search.retain_ratio: Input should be less than or equal to 1"),
@@ -98,6 +103,12 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
 )
 def test_wrong_values_are_named(small_text, written, wrong, says):
     assert says in refused(small_text.replace(written, wrong))
+
+
+def test_the_gap_to_retrain_needs_retrain(small_text):
+    by_gap = small_text.replace("points: 6", "objective: gap, points: 6")
+    assert parse_recipe(by_gap, "my.yaml").search.objective == "gap"
+    assert "gap needs retrain among the methods" in refused(by_gap.replace("retrain, ", ""))
 
 
 def test_all_mistakes_are_listed_together(small_text):

@@ -6,21 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from negmerge import recipe
-from negmerge.evaluate import Scores
-from negmerge.search import Point, SearchResult, search
+from negmerge.search import LeastForget, LeastGap, Point, SearchResult, search
 
-BASE = Scores(forget=1.0, retain=0.9)
+BASE = Point(0.0, forget=1.0, retain=0.9)
 Curve = Callable[[float], float]
 
 
-def searched(forget: Curve, retain: Curve, *, base: Scores = BASE, **options: float) -> SearchResult:
+def searched(
+    forget: Curve, retain: Curve, gap: Curve | None = None, *, base: Point = BASE, **options: object
+) -> SearchResult:
     tried: list[float] = []
 
-    def evaluate(coefficient: float) -> Scores:
+    def evaluate(coefficient: float) -> Point:
         tried.append(coefficient)
-        return Scores(forget(coefficient), retain(coefficient))
+        missed = None if gap is None else gap(coefficient)
+        return Point(coefficient, forget(coefficient), retain(coefficient), missed)
 
-    found = search(evaluate, base, recipe.Search(**options))
+    spec = recipe.Search(**options)
+    aim = LeastForget(spec.retain_ratio * base.retain) if gap is None else LeastGap()
+    found = search(evaluate, base, aim, spec)
     assert len(tried) == len(set(tried)) == found.evaluations, "each coefficient costs one evaluation"
     assert 0.0 not in tried, "the base was evaluated before"
     assert [point.coefficient for point in found.points] == sorted([0.0, *tried])
@@ -31,7 +35,6 @@ def test_monotone_curves_stop_at_the_retain_floor():
     # retain falls below 0.95 * 0.9 = 0.855 beyond 0.6; the grid has 0.6, the refinement 0.61 and more
     found = searched(lambda x: max(0.0, 1 - x), lambda x: 0.9 if x <= 0.613 else 0.5)
     assert found.chosen.coefficient == pytest.approx(0.61)
-    assert found.floor == pytest.approx(0.855)
     assert found.evaluations == 20 + 8
     assert not found.at_limit
 
@@ -85,7 +88,7 @@ def test_ties_go_to_the_higher_retain_accuracy_then_to_the_smaller_coefficient()
 
 
 def test_equal_scores_everywhere_choose_the_base():
-    found = searched(lambda x: 0.0, lambda x: 0.9, base=Scores(0.0, 0.9))
+    found = searched(lambda x: 0.0, lambda x: 0.9, base=Point(0.0, 0.0, 0.9))
     assert found.chosen.coefficient == 0.0
 
 
@@ -106,7 +109,7 @@ def test_two_refinements_are_finer_than_one():
 
 @given(
     scores=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40),
-    base=st.builds(Scores, st.floats(0, 1), st.floats(0, 1)),
+    base=st.builds(Point, st.just(0.0), st.floats(0, 1), st.floats(0, 1)),
     points=st.integers(2, 12),
     refinements=st.integers(0, 3),
     limit=st.floats(1, 20),
@@ -130,9 +133,69 @@ def test_noisy_curves(scores, base, points, refinements, limit, ratio):
     qualifying = [point for point in found.points if point.retain >= ratio * base.retain]
     assert found.chosen in qualifying
     assert found.chosen.forget == min(point.forget for point in qualifying)
-    assert found.points[0] == Point(0.0, base.forget, base.retain)
+    assert found.points[0] == base
     assert found.points[-1].coefficient <= limit + 1e-6
     assert SearchResult.from_dict(_json(found)) == found
+
+
+def by_gap(gap: Curve, **options: object) -> SearchResult:
+    """Forget and retain accuracy fall along the coefficient; the search is for the smallest gap."""
+    base = Point(0.0, 1.0, 0.9, gap(0.0))
+    return searched(
+        lambda x: 1 / (1 + x), lambda x: 0.9 / (1 + x), gap, base=base, objective="gap", **options
+    )
+
+
+def test_smallest_gap_is_found_between_grid_points():
+    found = by_gap(lambda x: abs(x - 0.613))
+    assert found.chosen.coefficient == pytest.approx(0.61)
+    assert found.evaluations == 20 + 8
+    assert not found.at_limit
+
+
+def test_smallest_gap_has_no_retain_floor():
+    assert by_gap(lambda x: abs(x - 1)).chosen.coefficient == 1.0  # retain accuracy is half of the base's
+
+
+def test_smallest_gap_at_the_edge_goes_beyond_one():
+    found = by_gap(lambda x: abs(x - 2.7))
+    assert found.chosen.coefficient == pytest.approx(2.7, abs=0.03)
+    assert not found.at_limit
+
+
+def test_a_gap_that_falls_for_ever_ends_at_the_limit():
+    found = by_gap(lambda x: 1 / (1 + x), limit=3)
+    assert found.chosen.coefficient == 3.0
+    assert found.at_limit
+
+
+def test_a_gap_that_only_grows_chooses_the_base():
+    found = by_gap(lambda x: x)
+    assert found.chosen.coefficient == 0.0
+    assert found.points[-1].coefficient == 1.0
+    assert not found.at_limit
+
+
+def test_a_flat_gap_chooses_the_base_and_says_that_the_limit_was_reached():
+    found = by_gap(lambda x: 0.25, limit=4)
+    assert found.chosen.coefficient == 0.0
+    assert found.points[-1].coefficient == 4.0
+    assert found.at_limit
+
+
+@given(
+    gaps=st.lists(st.floats(0, 1), min_size=1, max_size=40), points=st.integers(2, 12), limit=st.floats(1, 20)
+)
+def test_noisy_gaps(gaps, points, limit):
+    found = by_gap(lambda x: gaps[hash(x) % len(gaps)], points=points, limit=limit)
+    assert found.chosen.gap == min(point.gap for point in found.points)
+    assert found.points[-1].coefficient <= limit + 1e-6
+    assert SearchResult.from_dict(_json(found)) == found
+
+
+def test_points_without_a_gap_cannot_be_searched_for_the_smallest():
+    with pytest.raises(ValueError, match="have no gap"):
+        search(lambda x: Point(x, 0.0, 0.0), BASE, LeastGap(), recipe.Search())
 
 
 def _json(found: SearchResult) -> dict:

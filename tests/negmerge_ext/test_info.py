@@ -12,10 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from negmerge_ext import info, native
-from negmerge_ext import info as info_function
-
-MODULE = sys.modules[info_function.__module__]
+from negmerge_ext import info, native, native_cuda
 
 
 def test_it_is_plain_data() -> None:
@@ -81,5 +78,5 @@ def test_cuda_devices_or_the_reason(
 
 
 def test_without_the_cuda_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "find_spec", lambda name: None)
+    monkeypatch.setattr(native_cuda, "find_spec", lambda name: None)
     assert info()["cuda"] == {"built": False, "devices": [], "reason": "built without CUDA"}

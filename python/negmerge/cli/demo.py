@@ -21,8 +21,8 @@ def demo(
     """Make a classifier of handwritten digits forget one digit, in a minute or two.
 
     Trains a small convolutional network on the 1,797 scanned digits that come with scikit-learn, fine-tunes
-    it 16 times on one digit, merges these checkpoints, and compares NegMerge with the uniform mean and the
-    best single task vector. Downloads nothing.
+    it 16 times on one digit, merges these checkpoints, and compares NegMerge with the uniform mean, the best
+    single task vector and a network that was trained without the digit. Downloads nothing.
     """
     from ..recipe_file import embedded_recipe
 

@@ -15,6 +15,7 @@ def describe(plan: DryRun) -> str:
     free = "unknown" if plan.disk_free is None else text.size(plan.disk_free)
     models = text.count(plan.models, "model")
     verifying = ", verification included" if plan.verify else ""
+    device = "" if plan.device == "cpu" else f"{plan.device}, {text.size(plan.device_bytes)} of its memory"
     scope = ""
     if plan.complete:
         scope = "; it is complete already"
@@ -26,6 +27,7 @@ def describe(plan: DryRun) -> str:
             f"tensors   {plan.merged:,} to merge, {plan.copied:,} to copy from the base",
             f"read      {text.size(plan.bytes_read)} in {text.count(plan.chunks, 'chunk')}{verifying}",
             f"write     {text.size(plan.bytes_written)}",
+            *([f"device    {device}"] if device else []),
             f"memory    {text.size(plan.memory_bytes)}, of which buffers {text.size(plan.buffer_bytes)}",
             f"disk      {text.size(plan.disk_needed)} needed, {free} free",
             *(f"output    {path} ({text.size(nbytes)})" for path, nbytes in plan.outputs),

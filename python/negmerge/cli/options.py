@@ -190,7 +190,7 @@ Device = Annotated[
         metavar="DEVICE",
         parser=str,
         show_default=False,
-        help="Device that merges. Default: cpu.",
+        help="Device that merges: cpu, cuda or cuda:1. Default: cpu.",
         rich_help_panel=RUNNING,
     ),
 ]

@@ -18,6 +18,7 @@ def merge_summary(report: MergeReport) -> str:
         done = "complete already:"
     elif report.resumed:
         done = f"resumed, {done}"
+    device = "" if report.device == "cpu" else f", on {report.device}"
     rate = f" ({text.size(report.bytes_read / report.seconds)}/s)" if report.seconds else ""
     return "\n".join(
         [
@@ -29,7 +30,7 @@ def merge_summary(report: MergeReport) -> str:
             )
             + f"; norm {report.norm:.6g}, max {report.max_abs:.4g}",
             f"read {text.size(report.bytes_read)}, wrote {text.size(report.bytes_written)} in "
-            f"{text.seconds(report.seconds)}{rate}, buffers {text.size(report.buffer_bytes)}",
+            f"{text.seconds(report.seconds)}{rate}, buffers {text.size(report.buffer_bytes)}{device}",
         ]
     )
 

@@ -64,7 +64,8 @@ def unlearn(
 
     Trains the base, fine-tunes it on the forget set with every combination of the recipe's hyper-parameters,
     negates the merged vector with the coefficient that forgets most on the validation split while retain
-    accuracy holds, and compares the methods. An interrupted run is continued by the same command.
+    accuracy holds, or that comes closest to a model that was trained without the forget set, and compares the
+    methods. An interrupted run is continued by the same command.
     """
     from ..recipe_file import read_recipe
 
@@ -88,12 +89,16 @@ def run_recipe(
     if as_json:
         show_exactly(json.dumps(results.to_dict(), indent=2, allow_nan=False), written=folder)
     elif not quiet:
+        from ..report.matched_table import matched_table
+        from ..report.reference_table import reference_table
         from ..report.table import comparison, table
 
         console, collected = collecting(markup=True)
         if not console.is_terminal:
             console.width = 110
-        console.print(table(results))
-        console.print(f"\n{comparison(results)}", markup=False)
+        for shown in (table(results), reference_table(results), matched_table([results])):
+            if shown is not None:
+                console.print(shown, "")
+        console.print(comparison(results), markup=False)
         show_exactly(collected.getvalue(), written=folder)
         show(f"Written to {folder}: results.json, results.png, merged/*.safetensors", written=folder)

@@ -12,5 +12,13 @@ if TYPE_CHECKING:
 METHODS: Registry[Method] = Registry(
     "method",
     __name__,
-    {"single": ".single:METHOD", "uniform": ".uniform:METHOD", "negmerge": ".negmerge:METHOD"},
+    {
+        "retrain": ".retrain:METHOD",
+        "single": ".single:METHOD",
+        "uniform": ".uniform:METHOD",
+        "negmerge": ".negmerge:METHOD",
+    },
 )
+
+#: The method whose model the others are compared with, in a run that has it.
+REFERENCE = "retrain"

@@ -1,9 +1,23 @@
 """What an unlearning method is to the pipeline.
 
-A method turns what a run has (a base, a pool, data) into candidates: families of models with one coefficient,
-0 being the base. The pipeline searches the coefficient of every candidate on the validation split, takes the
-best one, lets it write its checkpoint and evaluates that file. It does so for every method alike, and counts
-what it costs.
+A method turns what a run has (a base, a pool, training images) into candidates. A candidate is prepared,
+which may train something; then it is a family of models with one coefficient, 0 being the base, or a single
+model. The pipeline searches the coefficient of every candidate on the validation split, takes the best
+candidate, lets it write its checkpoint and evaluates that file. It does so for every method alike, and counts
+what it costs. No method sees an image of the validation or the test split.
+
+How the kinds of methods fit:
+
+* Weight merging (:mod:`.merged`): one candidate per merged vector; its models are the base minus coefficient
+  × vector. The training that it takes is the pool's.
+* Training (:mod:`.retrain`; gradient ascent and saliency-masked relabelling are to come): one candidate per
+  choice of hyper-parameters, unscaled; it trains in ``prepare`` on :attr:`Context.training_images`, from the
+  base or from scratch, and keeps its weights as :meth:`~negmerge.run_folder.RunFolder.trained`. Selecting
+  hyper-parameters is then selecting the best candidate. Or scaled, with the base plus coefficient × (trained
+  − base) as its models.
+* Input perturbation: a model is whatever maps pixels to logits. Such a candidate learns its perturbation in
+  ``prepare``, offers modules that add coefficient × perturbation to the pixels before the base sees them,
+  writes the perturbation, and has its own ``load`` that puts the base and the written file together.
 """
 
 from __future__ import annotations
@@ -13,30 +27,42 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import torch
 from torch import nn
 
+from ..console import Reporter
+from ..recipe import Training
 from ..run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint file, and the content key of the stage that wrote it."""
+    """A checkpoint file, the content key of the stage that wrote it, and the seconds of its training."""
 
     path: Path
     key: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a run offers to a method.
 
-    build_model: makes the architecture; its weights are to be loaded.
+    build_model: makes the architecture with its initial weights, the same every time. training: how the base
+    was trained. training_images: the images of the training split to be forgotten, or those to be retained,
+    uint8 ``[n, channels, height, width]``, and their labels, int64 ``[n]``. training_key: content key of all
+    that these follow from, and the base's training too. seed: the recipe's.
     """
 
     base: Checkpoint
     pool: Sequence[Checkpoint]
     build_model: Callable[[], nn.Module]
+    training: Training
+    training_images: Callable[[Literal["forget", "retain"]], tuple[torch.Tensor, torch.Tensor]]
+    training_key: str
+    seed: int
     folder: RunFolder
 
 
@@ -44,22 +70,32 @@ class Context:
 class Written:
     """A checkpoint that a candidate wrote.
 
-    kept: elements that the change of the weights may touch. elements: all elements of the model.
+    kept: elements that merging may have changed, ``None`` if nothing was merged. elements: all elements of
+    the model.
     """
 
-    kept: int
+    kept: int | None
     elements: int
 
 
 class Candidate(ABC):
-    """A family of unlearned models, one per coefficient.
+    """Unlearned models: a family with one model per coefficient, or, unscaled, a single one.
 
     name: names its files. title: what it is, for people. key: content key of all that it is made from.
+    scaled: whether there is a coefficient to search; otherwise the only one is 1.
     """
 
     name: str
     title: str
     key: str
+    scaled: bool
+
+    @abstractmethod
+    def prepare(self, reporter: Reporter) -> float:
+        """Train what is not there yet; return the seconds that all training it needs, the base's apart, took.
+
+        What was trained earlier counts with the seconds that it took then.
+        """
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[Callable[[float], nn.Module]]:
@@ -68,6 +104,10 @@ class Candidate(ABC):
     @abstractmethod
     def write(self, coefficient: float, out: Path) -> Written:
         """Write the checkpoint for one coefficient to ``out``, which may exist."""
+
+    @abstractmethod
+    def load(self, path: Path) -> nn.Module:
+        """The model that :meth:`write` wrote to ``path``, in eval mode."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from torch import nn
 import negmerge_ext
 
 from ..checkpoint import load_weights
+from ..console import Reporter
 from ..keys import content_key
 from .interface import Candidate, Checkpoint, Context, Written
 
@@ -22,6 +23,8 @@ class MergedVector(Candidate):
     coefficient costs a sparse write and an evaluation, and reads no checkpoint. With ``keep_patch`` the patch
     goes to a file and stays in the run's folder, otherwise it lives in memory during the search.
     """
+
+    scaled = True
 
     def __init__(
         self,
@@ -39,7 +42,12 @@ class MergedVector(Candidate):
         self._context = context
         self._merge_method = merge_method
         self._finetuned = [checkpoint.path for checkpoint in finetuned]
+        self._training_seconds = sum(checkpoint.seconds for checkpoint in finetuned)
         self._patch = context.folder.patch(name) if keep_patch else None
+
+    def prepare(self, reporter: Reporter) -> float:
+        """Nothing is left to train: the pool is there."""
+        return self._training_seconds
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[float], nn.Module]]:
@@ -53,7 +61,7 @@ class MergedVector(Candidate):
             out=self._patch,
             overwrite=self._patch is not None,
         )
-        model = load_weights(self._context.build_model(), base)
+        model = self.load(base)
 
         def at(coefficient: float) -> nn.Module:
             patch.apply(model, scale=coefficient, mode="negate")
@@ -72,3 +80,6 @@ class MergedVector(Candidate):
             overwrite=True,
         )
         return Written(kept=report.kept, elements=report.model_elements)
+
+    def load(self, path: Path) -> nn.Module:
+        return load_weights(self._context.build_model(), path)

@@ -1,1 +1,1 @@
-"""Measures of a model's output, one file each."""
+"""Measures of a model's outputs, one file each: pure functions of logits and labels, or of accuracies."""

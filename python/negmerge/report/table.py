@@ -2,84 +2,80 @@
 
 from __future__ import annotations
 
-from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from ..results import Results, Row
+from .cells import ABSENT, empty_table, percent
+
+_HEADINGS = (
+    "λ",
+    "Forget\nval.",
+    "Retain\nval.",
+    "Forget\ntest",
+    "Retain\ntest",
+    "Kept\n%",
+    "Tries",
+    "Train\ns",
+    "Search\ns",
+)
 
 
 def table(results: Results) -> Table:
     """One row per method, accuracies in per cent; the caption says how to read it."""
-    shown = Table(
-        title=escape(f"Forgetting {results.forgotten}: accuracy in %"),
-        caption=escape(_caption(results)),
-        box=box.SIMPLE_HEAVY,
-        title_style="bold",
-        caption_style="dim",
-        caption_justify="left",
-        padding=(0, 0, 0, 1),
-        show_edge=False,
-        pad_edge=False,
-    )
-    shown.add_column("Method", no_wrap=True)
-    headings = (
-        "λ",
-        "Forget\nval.",
-        "Retain\nval.",
-        "Forget\ntest",
-        "Retain\ntest",
-        "Kept\n%",
-        "Tries",
-        "Seconds",
-    )
-    for heading in headings:
-        shown.add_column(heading, justify="right", no_wrap=True)
+    title = f"Forgetting {results.forgotten}: accuracy in %"
+    shown = empty_table(title, _caption(results), _HEADINGS)
     for row in results.rows:
-        shown.add_row(*_cells(row))
+        shown.add_row(row.title, *_cells(row))
     return shown
 
 
 def _cells(row: Row) -> list[str]:
-    kept = "–" if row.kept_fraction is None else f"{100 * row.kept_fraction:.1f}"
-    coefficient = f"{row.coefficient:.4g}{'+' if row.at_limit else ''}"
+    coefficient = ABSENT if row.coefficient is None else f"{row.coefficient:.4g}"
     scores = (row.validation.forget, row.validation.retain, row.test.forget, row.test.retain)
     return [
-        row.title,
-        coefficient,
-        *(f"{100 * score:.1f}" for score in scores),
-        kept,
+        coefficient + ("+" if row.at_limit else ""),
+        *map(percent, scores),
+        percent(row.kept_fraction),
         str(row.evaluations),
+        f"{row.training_seconds:.1f}",
         f"{row.seconds:.1f}",
     ]
 
 
 def _caption(results: Results) -> str:
     validation, test = results.images["validation"], results.images["test"]
-    ratio = results.recipe["search"]["retain_ratio"]
-    lines = [
-        f"λ: coefficient of the negated vector with the lowest forget accuracy on validation at a retain "
-        f"accuracy of {100 * results.retain_floor:.1f} % or more ({ratio:g} × the base's).",
-    ]
+    lines = []
+    if any(row.coefficient for row in results.rows):
+        lines.append(f"λ: coefficient of the negated vector with the {_objective(results)}.")
     if any(row.at_limit for row in results.rows):
         lines.append("+: the search ended at the recipe's limit.")
-    elements = next((row.elements for row in results.rows if row.elements), None)
+    elements = next((row.elements for row in results.rows if row.kept is not None), None)
     if elements:
         lines.append(f"Kept: elements in the merged vector, of the model's {elements:,}.")
     seconds = sum(member.seconds for member in results.pool)
     lines += [
         f"Tries: passes over the validation split ({validation['forget']} forget and "
         f"{validation['retain']} retain images; test: {test['forget']} and {test['retain']}).",
-        f"Seconds: merging, search and final evaluation (base: training). All share the pool of "
-        f"{len(results.pool)} fine-tuned checkpoints, which took {seconds:.1f} s.",
+        "Train: seconds of training, the base's apart. Search: merging, search and final evaluation.",
+        f"The pool of {len(results.pool)} fine-tuned checkpoints took {seconds:.1f} s.",
     ]
     lines += [_spread(row) for row in results.rows if len(row.candidates) > 1]
     return "\n".join(lines)
 
 
+def _objective(results: Results) -> str:
+    if results.retain_floor is None:
+        return "smallest average gap to Retrain on validation"
+    ratio = results.recipe["search"]["retain_ratio"]
+    return (
+        f"lowest forget accuracy on validation at a retain accuracy of "
+        f"{percent(results.retain_floor)} % or more ({ratio:g} × the base's)"
+    )
+
+
 def comparison(results: Results) -> str:
     """In words, how the chosen models of the other methods compare with NegMerge's on the test split."""
-    searched = results.rows[1:]
+    searched = [row for row in results.rows[1:] if row.coefficient is not None]
     if len(searched) < 2:
         return ""
     reference = next((row for row in searched if row.method == "negmerge"), searched[-1])

@@ -1,22 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from method_contexts import build, context_in
 from negmerge.checkpoint import save_weights
+from negmerge.console import Reporter
 from negmerge.methods import METHODS
 from negmerge.methods.interface import Checkpoint, Context
-from negmerge.models.small_cnn import SmallCNN
-from negmerge.run_folder import RunFolder
 from safetensors.torch import load_file
 
 import negmerge_ext
-
-
-def build() -> SmallCNN:
-    torch.manual_seed(0)
-    return SmallCNN(width=4, channels=1, classes=3, mean=[0.0], std=[1.0])
 
 
 @pytest.fixture
@@ -32,8 +28,8 @@ def context(tmp_path: Path) -> Context:
                 parameter += 0.1 * torch.randn_like(parameter)
         path = tmp_path / "pool" / f"{number}.safetensors"
         save_weights(model, path)
-        pool.append(Checkpoint(path, f"key {number}"))
-    return Context(Checkpoint(base, "base key"), pool, build, RunFolder(tmp_path))
+        pool.append(Checkpoint(path, f"key {number}", seconds=10.0 + number))
+    return context_in(tmp_path, Checkpoint(base, "base key", seconds=100.0), pool)
 
 
 def expected(
@@ -55,6 +51,7 @@ def expected(
     return merged
 
 
+MERGING = ("single", "uniform", "negmerge")
 CASES = [("negmerge", 0, [0, 1, 2]), ("uniform", 0, [0, 1, 2]), ("single", 1, [1])]
 
 
@@ -104,11 +101,19 @@ def test_patches_of_the_pool_stay_and_those_of_single_members_do_not(context, tm
 
 def test_keys_tell_candidates_apart_and_change_with_their_sources(context):
     def keys(pool: list[Checkpoint]) -> list[str]:
-        other = Context(context.base, pool, context.build_model, context.folder)
-        return [one.key for name in METHODS.names for one in METHODS.get(name).candidates(other)]
+        other = replace(context, pool=pool)
+        return [one.key for name in MERGING for one in METHODS.get(name).candidates(other)]
 
     pool = list(context.pool)
     before = keys(pool)
     assert len(set(before)) == 5
-    after = keys([*pool[:2], Checkpoint(pool[2].path, "retrained")])
+    after = keys([*pool[:2], replace(pool[2], key="retrained")])
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, True, False, False, False]
+
+
+def test_the_training_that_a_candidate_needs_is_that_of_its_pool_members(context):
+    seconds = {
+        name: [one.prepare(Reporter(quiet=True)) for one in METHODS.get(name).candidates(context)]
+        for name in MERGING
+    }
+    assert seconds == {"single": [10.0, 11.0, 12.0], "uniform": [33.0], "negmerge": [33.0]}

@@ -7,13 +7,26 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+from negmerge.errors import DataError
 from negmerge.evaluate import Scores
+from negmerge.metrics.measures import Measures
+from negmerge.metrics.mia_logistic import Attack
 from negmerge.recipe import Recipe
+from negmerge.report.matched_plot import draw_matched
+from negmerge.report.matched_table import matched_table
 from negmerge.report.plot import draw
+from negmerge.report.reference_table import reference_table
+from negmerge.report.runs import check_comparable, matched_over_runs
 from negmerge.report.table import comparison, table
 from negmerge.results import Member, Results, Row
 from negmerge.search import Point
 from rich.console import Console
+from rich.table import Table
+
+
+def measures(forget: float, attack: Attack | None = None) -> Measures:
+    return Measures(forget, retain=0.98, held_out=0.96, mia_efficacy=0.625, attack=attack)
+
 
 CURVE = (Point(0.0, 1.0, 0.99), Point(0.5, 0.25, 0.96), Point(1.0, 0.0, 0.5))
 
@@ -24,6 +37,9 @@ def row(method: str, title: str, coefficient: float, *, at_limit: bool = False, 
         title=title,
         validation=Scores(0.25, 0.96),
         test=Scores(0.375, 0.9512),
+        validation_measures=measures(0.3),
+        test_measures=measures(0.3),
+        training_seconds=45.6,
         seconds=12.34,
         candidate="pool member 007",
         coefficient=coefficient,
@@ -39,7 +55,29 @@ def row(method: str, title: str, coefficient: float, *, at_limit: bool = False, 
 @pytest.fixture
 def results(small: Recipe) -> Results:
     base = Row(
-        method="base", title="Base", validation=Scores(1.0, 0.99), test=Scores(0.98, 0.985), seconds=3.0
+        method="base",
+        title="Base",
+        validation=Scores(1.0, 0.99),
+        test=Scores(0.98, 0.985),
+        validation_measures=measures(1.0),
+        test_measures=measures(0.98, Attack(0.75, 0.125)),
+        training_seconds=3.0,
+        seconds=0.0,
+        coefficient=0.0,
+    )
+    retrained = Row(
+        method="retrain",
+        title="Retrain",
+        validation=Scores(0.0, 0.98),
+        test=Scores(0.0, 0.97),
+        validation_measures=measures(0.0),
+        test_measures=measures(0.0, Attack(0.5, 0.01)),
+        training_seconds=2.5,
+        seconds=0.25,
+        coefficient=None,
+        elements=1000,
+        curve=(Point(1.0, 0.0, 0.98),),
+        candidates=(Point(1.0, 0.0, 0.98),),
     )
     member = Member("pool/000.safetensors", {"epochs": 1}, Scores(1.0, 0.2), loss=0.1, seconds=1.5)
     return Results(
@@ -50,6 +88,7 @@ def results(small: Recipe) -> Results:
         retain_floor=0.95 * 0.99,
         rows=(
             base,
+            retrained,
             row("single", "Best task vector", 0.5, candidates=4),
             row("negmerge", "NegMerge", 0.5),
         ),
@@ -59,8 +98,13 @@ def results(small: Recipe) -> Results:
 
 
 def printed(results: Results, width: int) -> str:
+    return rendered(table(results), width)
+
+
+def rendered(shown: Table | None, width: int) -> str:
+    assert shown is not None
     out = io.StringIO()
-    Console(file=out, width=width).print(table(results))
+    Console(file=out, width=width).print(shown)
     return out.getvalue()
 
 
@@ -71,8 +115,19 @@ def cells(text: str, title: str) -> list[str]:
 
 def test_table_has_the_numbers_of_every_row(results):
     text = printed(results, 100)
-    assert cells(text, "Base") == ["0", "100.0", "99.0", "98.0", "98.5", "–", "1", "3.0"]
-    assert cells(text, "NegMerge") == ["0.5", "25.0", "96.0", "37.5", "95.1", "12.5", "56", "12.3"]
+    assert cells(text, "Base") == ["0", "100.0", "99.0", "98.0", "98.5", "–", "1", "3.0", "0.0"]
+    assert cells(text, "Retrain") == ["–", "0.0", "98.0", "0.0", "97.0", "–", "1", "2.5", "0.2"]
+    assert cells(text, "NegMerge") == [
+        "0.5",
+        "25.0",
+        "96.0",
+        "37.5",
+        "95.1",
+        "12.5",
+        "56",
+        "45.6",
+        "12.3",
+    ]
 
 
 def test_table_names_denominators_costs_and_the_spread_of_candidates(results):
@@ -81,7 +136,7 @@ def test_table_names_denominators_costs_and_the_spread_of_candidates(results):
         "94.0 % or more (0.95 × the base's)",
         "of the model's 1,000",
         "8 forget and 41 retain images",
-        "pool of 2 fine-tuned checkpoints, which took 3.0 s",
+        "pool of 2 fine-tuned checkpoints took 3.0 s",
         "Best task vector: pool member 007. Searched alike, the 4 candidates reach forget accuracies of 0.0 "
         "to 75.0 % on validation.",
     ):
@@ -94,7 +149,7 @@ def test_comparison_says_in_words_what_the_table_says_of_the_test_split(results)
         "On test, Best task vector forgets as much as NegMerge (37.5 %) and keeps as much. "
         "One image is 12.5 points of forget, 2.4 of retain accuracy."
     )
-    base, single, ours = results.rows
+    base, _, single, ours = results.rows
     better = replace(single, test=Scores(0.25, 0.9783))
     worse = replace(single, title="Uniform mean", test=Scores(0.5, 0.9))
     assert comparison(replace(results, rows=(base, better, worse, ours))).startswith(
@@ -108,7 +163,7 @@ def test_comparison_says_in_words_what_the_table_says_of_the_test_split(results)
 def test_table_marks_a_search_that_ended_at_its_limit(results):
 
     text = printed(
-        replace(results, rows=(*results.rows[:2], row("negmerge", "NegMerge", 8, at_limit=True))), 100
+        replace(results, rows=(*results.rows[:3], row("negmerge", "NegMerge", 8, at_limit=True))), 100
     )
     assert cells(text, "NegMerge")[0] == "8+"
     assert "+: the search ended at the recipe's limit" in text
@@ -129,6 +184,7 @@ def test_table_fits_eighty_columns(results):
         "95.1",
         "12.5",
         "56",
+        "45.6",
         "12.3",
     ]
 
@@ -154,4 +210,88 @@ def test_rows_survive_json(results):
     for one in results.rows:
         assert Row.from_dict(json.loads(json.dumps(asdict(one)))) == one
     plain = results.to_dict()
-    assert plain["rows"][2]["kept_fraction_of_model_elements"] == 0.125
+    derived = plain["rows"][3]["derived"]
+    assert derived["kept_fraction_of_model_elements"] == 0.125
+    assert derived["average_gap_on_test"] == pytest.approx(0.3 / 4)
+    assert derived["matched_retain_on_validation"]["at"] == pytest.approx(derived_by_hand())
+    assert plain["rows"][0]["derived"]["matched_retain_on_validation"] is None
+    assert Results.from_dict(json.loads(json.dumps(plain))) == results
+
+
+def derived_by_hand() -> list[float]:
+    """On CURVE, whose base retains 0.99: two levels lie before its second point, the last one behind."""
+    first, second = (1 - 0.75 * (0.99 - level * 0.99) / 0.03 for level in (0.99, 0.97))
+    third = 0.25 - 0.25 * (0.96 - 0.95 * 0.99) / 0.46
+    return [first, second, third]
+
+
+def test_objective_of_the_smallest_gap_is_named_and_has_no_floor(results, tmp_path: Path):
+    by_gap = replace(results, retain_floor=None)
+    text = " ".join(printed(by_gap, 100).split())
+    assert "smallest average gap to Retrain on validation" in text
+    assert "or more" not in text
+    draw(by_gap, tmp_path / "plot")
+
+
+def test_reference_table_compares_every_row_with_retrain(results):
+    text = rendered(reference_table(results), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert cells(text, "Base") == ["98.0", "98.0", "96.0", "62.5", "24.50", "0.750", "12.5"]
+    assert cells(text, "Retrain") == ["0.0", "98.0", "96.0", "62.5", "0.00", "0.500", "1.0"]
+    assert cells(text, "NegMerge") == ["30.0", "98.0", "96.0", "62.5", "7.50", "–", "–"]
+
+
+def test_without_retrain_there_is_nothing_to_compare_with(results):
+    alone = replace(results, rows=(results.rows[0], *results.rows[2:]))
+    assert reference_table(alone) is None
+    assert alone.average_gap(alone.rows[0]) is None
+    unmeasured = replace(results, rows=tuple(replace(one, test_measures=None) for one in results.rows))
+    assert reference_table(unmeasured) is None
+
+
+def run_of(results: Results, seed: int, forget: float) -> Results:
+    """Another seed of the same recipe, whose last method has a curve that goes down to ``forget``."""
+    curve = (CURVE[0], Point(0.5, forget, 0.95 * 0.99), CURVE[2])
+    rows = (*results.rows[:-1], replace(results.rows[-1], curve=curve))
+    recipe = {**results.recipe, "name": f"seed{seed}", "seed": seed}
+    return replace(results, rows=rows, recipe=recipe)
+
+
+def test_matched_table_of_one_run(results):
+    text = rendered(matched_table([results]), 80)
+    shown = [f"{100 * value:.1f}" for value in derived_by_hand()]
+    assert cells(text, "NegMerge")[:3] == shown
+    assert cells(text, "NegMerge")[4:] == ["7.50", "57.9"]
+    assert cells(text, "Retrain")[:3] == ["–", "0.0", "0.0"], "one model, which retains 98 / 99 of the base's"
+
+
+def test_matched_table_over_seeds_has_means_and_deviations(results):
+    runs = [run_of(results, seed, forget) for seed, forget in enumerate((0.1, 0.2, 0.6))]
+    check_comparable(runs)
+    text = rendered(matched_table(runs), 110)
+    assert "30.0 ± 26.5" in text
+    assert "over 3 runs" in " ".join(text.split())
+
+
+def test_a_level_that_one_run_does_not_reach_has_no_mean(results):
+    low = run_of(results, 1, 0.1)
+    base = replace(low.rows[0], validation=Scores(1.0, 1.2))  # its curves end below 95 % of that
+    method = matched_over_runs([results, replace(low, rows=(base, *low.rows[1:]))])[-1]
+    assert method.at == (None, None, None)
+    assert method.gap is not None
+
+
+def test_only_seeds_of_one_recipe_are_averaged(results):
+    with pytest.raises(DataError, match="two runs have seed 0"):
+        check_comparable([results, results])
+    other = run_of(results, 1, 0.1)
+    changed = {**other.recipe, "data": {**other.recipe["data"], "test": 0.5}}
+    with pytest.raises(DataError, match="differ in data"):
+        check_comparable([results, replace(other, recipe=changed)])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_matched_plot_shows_every_method_and_the_spread(results, tmp_path: Path, count):
+    draw_matched([run_of(results, seed, 0.1 + 0.1 * seed) for seed in range(count)], tmp_path / "plot")
+    pixels = matplotlib.image.imread(tmp_path / "plot", format="png")[..., :3]
+    assert (pixels.max(axis=2) - pixels.min(axis=2) > 0.3).any()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import plan_of
 
 from negmerge_ext import dtypes
-from negmerge_ext.checkpoint.base import FileRows, SourceFile
+from negmerge_ext.checkpoint.base import FileRows
 from negmerge_ext.checkpoint.journal import Position
 from negmerge_ext.engine import budget
 from negmerge_ext.engine.budget import fit
@@ -20,34 +20,9 @@ from negmerge_ext.engine.needs import find_needs
 from negmerge_ext.engine.sinks import Wants
 from negmerge_ext.errors import MemoryBudgetError
 from negmerge_ext.native import BLOCK, SCRATCH
-from negmerge_ext.options import Options
-from negmerge_ext.plan import Plan, PlannedTensor
+from negmerge_ext.plan import Plan
 
-_FILE = SourceFile(Path("file"), 1 << 50, 0, 0, 0)
 _WANTS = [Wants(), Wants(output=True, copies=True), Wants(output=True, keep_bits=True)]
-
-
-def plan_of(
-    models: int, tensors: list[tuple[int, str, str, str | None]], model_dtype: str = "F32"
-) -> Plan[FileRows]:
-    """tensors: elements, dtype, output dtype, compute dtype (None: copied)."""
-    planned = tuple(
-        PlannedTensor(str(number), (size,), dtype, out_dtype, compute)
-        for number, (size, dtype, out_dtype, compute) in enumerate(tensors)
-    )
-    merged = tuple(number for number, tensor in enumerate(planned) if tensor.merged)
-
-    def rows(count: int) -> FileRows:
-        return FileRows((_FILE,), np.zeros(count, np.int32), np.zeros(count, np.int64), {})
-
-    return Plan(
-        options=Options.parse(),
-        tensors=planned,
-        merged=merged,
-        base=rows(len(planned)),
-        finetuned=(rows(len(merged)),) * models,
-        finetuned_dtypes=np.full((models, len(merged)), dtypes.CODES[model_dtype], np.uint8),
-    )
 
 
 @st.composite
@@ -78,7 +53,7 @@ def test_shapes_fit_their_budget_and_hold_a_block_of_every_tensor(
         fit(plan, needs, int(least) - 1, threads=threads, histogram=histogram)
     shape = fit(plan, needs, int(least) + extra, threads=threads, histogram=histogram)
     assert shape.buffer_bytes <= shape.memory_bytes <= int(least) + extra
-    assert 1 <= shape.threads <= threads
+    assert 1 <= shape.workers.count <= threads
     assert 8 * shape.frame >= shape.capacity.bits[0]
     for tensor in np.flatnonzero(needs.wanted):
         block = min(BLOCK, int(needs.numel[tensor]))
@@ -99,9 +74,9 @@ def test_memory_does_not_grow_with_the_pool(models: int) -> None:
 def test_many_threads_leave_room_for_frames() -> None:
     plan = plan_of(8, [(10**9, "F32", "F32", "F32")])
     shape = fit(plan, find_needs(plan, _WANTS[1]), 64 << 20, threads=256)
-    assert 8 <= shape.threads <= 32
+    assert 8 <= shape.workers.count <= 32
     assert shape.frame >= 4 << 20
-    assert fit(plan, find_needs(plan, _WANTS[1]), 2 << 30, threads=256).threads == 256
+    assert fit(plan, find_needs(plan, _WANTS[1]), 2 << 30, threads=256).workers.count == 256
 
 
 def test_a_small_model_takes_small_buffers() -> None:

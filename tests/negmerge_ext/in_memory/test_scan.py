@@ -61,6 +61,7 @@ def test_scans_agree_with_a_close_look(values: list[torch.Tensor]) -> None:
         assert found.table.numel.tolist() == [value.numel() for value in values]
         assert found.start.tolist() == [one.address for one in looked]
         assert found.row_major.tolist() == [one.row_major for one in looked]
+        assert found.device is None  # all are on the CPU
 
 
 def quietly(make: Callable[[], torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,72 @@
+// The kernels of a merge as device code, and their launches.
+#include "check.h"
+#include "merge_kernel.h"
+#include "norm_kernel.h"
+#include "plain_kernel.h"
+
+namespace negmerge::cuda {
+namespace {
+
+// Blocks that an SM is to have room for, which bounds the registers of a thread: so many that enough bytes are on their
+// way to it with two models, too (HBM of sm_90 and sm_100 wants 48 KiB and 64 KiB, other memories a third of that), but
+// not so many that registers are spilled.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
+constexpr int plain_residents(Dtype dtype) { return item_size(dtype) == 2 ? 4 : 5; }
+#else
+constexpr int plain_residents(Dtype) { return 3; }
+#endif
+constexpr int kGeneralResidents = 1;
+
+template <Dtype kDtype>
+__global__ void __launch_bounds__(kThreads, plain_residents(kDtype)) plain_kernel(const __grid_constant__ Call call) {
+  merge_plain<kDtype>(Cta{blockIdx.x}, call);
+}
+
+template <class C>
+__global__ void __launch_bounds__(kThreads, kGeneralResidents) general_kernel(const __grid_constant__ Call call) {
+  extern __shared__ double2 shared[];
+  merge_general<C>(Cta{blockIdx.x}, call, *reinterpret_cast<Shared<C>*>(shared));
+}
+
+__global__ void __launch_bounds__(kThreads) norm_kernel(const __grid_constant__ Call call) {
+  __shared__ SharedNorms shared;
+  add_norms(Cta{blockIdx.x}, call, shared);
+}
+
+// What a launch may ask for without being allowed more first.
+constexpr size_t kSharedMemory = 48 * 1024;
+
+template <class C>
+void start_general(const Call& call, uint32_t blocks, cudaStream_t stream) {
+  static_assert(sizeof(Shared<C>) <= kSharedMemory, "the shared memory of a block");
+  general_kernel<C><<<blocks, kThreads, Shared<C>::bytes(call.stats != nullptr), stream>>>(call);
+}
+template <Dtype kDtype>
+void start_plain(const Call& call, uint32_t blocks, cudaStream_t stream) {
+  plain_kernel<kDtype><<<blocks, kThreads, 0, stream>>>(call);
+}
+
+void start(Variant variant, const Call& call, uint32_t blocks, cudaStream_t stream) {
+  switch (variant) {
+    case Variant::plain_f64: return start_plain<Dtype::f64>(call, blocks, stream);
+    case Variant::plain_f32: return start_plain<Dtype::f32>(call, blocks, stream);
+    case Variant::plain_f16: return start_plain<Dtype::f16>(call, blocks, stream);
+    case Variant::plain_bf16: return start_plain<Dtype::bf16>(call, blocks, stream);
+    case Variant::general_f32: return start_general<float>(call, blocks, stream);
+    case Variant::general_f64: return start_general<double>(call, blocks, stream);
+  }
+}
+
+}  // namespace
+
+void launch_merge(Variant variant, const Call& call, uint32_t blocks, Stream stream) {
+  start(variant, call, blocks, static_cast<cudaStream_t>(stream));
+  check_launch();
+}
+
+void launch_add_norms(const Call& call, Stream stream) {
+  norm_kernel<<<call.rows, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(call);
+  check_launch();
+}
+
+}  // namespace negmerge::cuda

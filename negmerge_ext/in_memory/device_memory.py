@@ -1,0 +1,74 @@
+"""Memory of CUDA devices as torch has it: where a tensor lies, room on a device, its stream."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import DeviceMemoryError
+
+if TYPE_CHECKING:
+    import torch
+
+#: In place of the number of a CUDA device.
+CPU = -1
+
+
+def device_name(device: int) -> str:
+    """What torch calls a device."""
+    return "cpu" if device == CPU else f"cuda:{device}"
+
+
+class TorchCuda:
+    """CUDA devices by way of torch. Tests put another in its place, with devices made of main memory."""
+
+    def device_of(self, tensor: torch.Tensor) -> int | None:
+        """:data:`CPU`, the number of the CUDA device that a tensor lies on, or ``None`` for other devices."""
+        if tensor.is_cpu:
+            return CPU
+        return tensor.device.index if tensor.is_cuda else None
+
+    def current(self) -> int:
+        """The device that plain "cuda" means."""
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.cuda.is_initialized():
+            return 0
+        return int(torch.cuda.current_device())
+
+    def empty(self, nbytes: int, device: int) -> torch.Tensor:
+        """Room for work on a device's current stream, at a multiple of 256 bytes.
+
+        Raises :class:`~negmerge_ext.errors.DeviceMemoryError`.
+        """
+        import torch
+
+        with named_out_of_memory():
+            return torch.empty(nbytes, dtype=torch.uint8, device=torch.device("cuda", device))
+
+    @contextmanager
+    def launching(self, device: int) -> Iterator[int]:
+        """Make ``device`` the current one during the block; gives the handle of its current stream."""
+        import torch
+
+        with torch.cuda.device(device):
+            yield torch.cuda.current_stream(device).cuda_stream
+
+
+#: The one in use.
+cuda = TorchCuda()
+
+
+@contextmanager
+def named_out_of_memory() -> Iterator[None]:
+    """Turn torch's exception for a device's lack of memory into :class:`DeviceMemoryError`."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as problem:
+        raise DeviceMemoryError(
+            str(problem).partition("\n")[0].rstrip(". "),
+            remedy="Free memory of the device, give an output that exists (out=...), or merge .cpu() copies",
+        ) from problem

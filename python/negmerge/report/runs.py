@@ -1,0 +1,74 @@
+"""Several runs of one comparison: the same recipe, other seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..errors import DataError
+from ..metrics.matched_retain import LEVELS, Spread, spread
+from ..results import Results, Row
+
+
+@dataclass(frozen=True, slots=True)
+class MethodOverRuns:
+    """One method over all runs; ``None`` where a run has no value.
+
+    at: forget accuracy in [0, 1] at each of the matched levels of retain accuracy. area: its mean over them.
+    gap: average gap to Retrain on the test split, in [0, 1]. seconds: of training, merging, search and
+    evaluation.
+    """
+
+    method: str
+    title: str
+    at: tuple[Spread | None, ...]
+    area: Spread | None
+    gap: Spread | None
+    seconds: Spread | None
+
+
+def check_comparable(runs: Sequence[Results]) -> None:
+    """Raise :class:`~negmerge.errors.DataError` unless the recipes differ in name and seed only.
+
+    Nor may two runs have the same seed: they would be one run counted twice.
+    """
+    first = _comparable(runs[0])
+    seeds: set[int] = set()
+    for results in runs:
+        name, seed = results.recipe["name"], results.recipe["seed"]
+        here = _comparable(results)
+        if changed := [key for key in first if first[key] != here.get(key)]:
+            raise DataError(
+                f"the recipes differ in {', '.join(changed)}",
+                path=name,
+                remedy="Runs are averaged that differ in their seed only",
+            )
+        if seed in seeds:
+            raise DataError(f"two runs have seed {seed}", path=name)
+        seeds.add(seed)
+
+
+def matched_over_runs(runs: Sequence[Results]) -> list[MethodOverRuns]:
+    """Mean and deviation of every method, in the order of the first run."""
+    return [_over_runs(row.method, runs) for row in runs[0].rows[1:]]
+
+
+def _over_runs(name: str, runs: Sequence[Results]) -> MethodOverRuns:
+    rows = [next(row for row in results.rows if row.method == name) for results in runs]
+    matches = [results.matched(row) for results, row in zip(runs, rows, strict=True)]
+
+    def over(value: Callable[[Results, Row], float | None]) -> Spread | None:
+        return spread([value(results, row) for results, row in zip(runs, rows, strict=True)])
+
+    return MethodOverRuns(
+        method=name,
+        title=rows[0].title,
+        at=tuple(spread([match.at[place] for match in matches]) for place in range(len(LEVELS))),
+        area=spread([match.area for match in matches]),
+        gap=over(lambda results, row: results.average_gap(row)),
+        seconds=over(lambda results, row: row.training_seconds + row.seconds),
+    )
+
+
+def _comparable(results: Results) -> dict[str, object]:
+    return {key: value for key, value in results.recipe.items() if key not in ("name", "seed")}

@@ -1,0 +1,56 @@
+"""Methods that are no merges go through the same search, evaluation and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from negmerge.console import Reporter
+from negmerge.methods import METHODS
+from negmerge.pipeline import run
+from negmerge.recipe_file import parse_recipe
+from negmerge.report.plot import draw
+from negmerge.results import Results
+from safetensors.torch import load_file
+from toy_methods import RATES
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_text: str) -> tuple[Path, Results]:
+    root = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(METHODS._entries, "ascent", "toy_methods:ASCENT")
+        patched.setitem(METHODS._entries, "perturbation", "toy_methods:PERTURBATION")
+        text = small_text.replace("single, uniform, negmerge", "ascent, perturbation")
+        return root, run(parse_recipe(text, "recipe"), text, root, Reporter(quiet=True))
+
+
+def test_hyper_parameters_are_chosen_among_those_that_retain_enough(finished):
+    _, results = finished
+    row = results.rows[2]
+    assert (row.coefficient, row.evaluations, len(row.candidates)) == (None, len(RATES), len(RATES))
+    assert row.training_seconds == 7.0 * len(RATES)
+    qualifying = [point for point in row.candidates if point.retain >= results.retain_floor]
+    assert 0 < len(qualifying) < len(RATES), "the largest rate ruins the model"
+    assert row.validation.forget == min(point.forget for point in qualifying)
+    assert row.validation.retain >= results.retain_floor
+
+
+def test_a_perturbation_is_searched_and_its_own_file_is_evaluated(finished):
+    root, results = finished
+    row = results.rows[3]
+    assert row.coefficient > 0
+    assert row.validation.forget < results.rows[0].validation.forget
+    chosen = next(point for point in row.curve if point.coefficient == row.coefficient)
+    assert (chosen.forget, chosen.retain) == (row.validation.forget, row.validation.retain)
+    written = load_file(root / "merged" / "perturbation.safetensors")
+    assert [*written] == ["perturbation"]
+    assert written["perturbation"].dtype == torch.float32
+    assert row.elements == written["perturbation"].numel() == 64
+
+
+def test_all_are_compared_and_drawn(finished, tmp_path):
+    _, results = finished
+    assert [results.average_gap(row) is not None for row in results.rows] == [True] * 4
+    draw(results, tmp_path / "plot")

@@ -1,0 +1,113 @@
+"""Methods that merge nothing: a training with a grid of hyper-parameters, and an input perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from negmerge.checkpoint import load_weights, save_weights
+from negmerge.console import Reporter
+from negmerge.methods.interface import Candidate, Context, Method, Written
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+RATES = (0.0, 0.05, 100.0)
+
+
+class Ascended(Candidate):
+    """One step of gradient ascent on the forget set."""
+
+    scaled = False
+
+    def __init__(self, context: Context, rate: float) -> None:
+        self.name = f"ascent-{rate:g}"
+        self.title = f"rate {rate:g}"
+        self.key = f"{self.name} {context.base.key} {context.training_key}"
+        self._context = context
+        self._rate = rate
+        self._trained = context.folder.trained(self.name)
+
+    def prepare(self, reporter: Reporter) -> float:
+        if self._trained.finished(self.key) is None:
+            model = self.load(self._context.base.path)
+            images, labels = self._context.training_images("forget")
+            loss = nn.functional.cross_entropy(model(images.float() / 255), labels)
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            with torch.no_grad():
+                for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                    parameter += self._rate * gradient
+            self._trained.begin()
+            save_weights(model, self._trained.file)
+            self._trained.finish(self.key, {})
+        return 7.0
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[float], nn.Module]]:
+        model = self.load(self._trained.file)
+        yield lambda coefficient: model
+
+    def write(self, coefficient: float, out: Path) -> Written:
+        model = self.load(self._trained.file)
+        save_weights(model, out)
+        return Written(kept=None, elements=sum(one.numel() for one in model.state_dict().values()))
+
+    def load(self, path: Path) -> nn.Module:
+        return load_weights(self._context.build_model(), path)
+
+
+class Shifted(nn.Module):
+    """A frozen model that sees its images with a perturbation."""
+
+    def __init__(self, model: nn.Module, perturbation: torch.Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.perturbation = perturbation
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(images + self.perturbation)
+        return logits
+
+
+class Perturbed(Candidate):
+    """Away from the mean image of the forget set; nothing but the perturbation is written."""
+
+    scaled = True
+    name = title = "perturbed"
+
+    def __init__(self, context: Context) -> None:
+        self.key = f"perturbed {context.base.key} {context.training_key}"
+        self._context = context
+
+    def prepare(self, reporter: Reporter) -> float:
+        images, _ = self._context.training_images("forget")
+        self._perturbation = -images.float().mean(dim=0) / 255
+        return 0.0
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[float], nn.Module]]:
+        base = self._base()
+        yield lambda coefficient: Shifted(base, coefficient * self._perturbation)
+
+    def write(self, coefficient: float, out: Path) -> Written:
+        save_file({"perturbation": coefficient * self._perturbation}, out)
+        return Written(kept=None, elements=self._perturbation.numel())
+
+    def load(self, path: Path) -> nn.Module:
+        return Shifted(self._base(), load_file(path)["perturbation"]).eval()
+
+    def _base(self) -> nn.Module:
+        return load_weights(self._context.build_model(), self._context.base.path)
+
+
+def _ascents(context: Context) -> Sequence[Candidate]:
+    return [Ascended(context, rate) for rate in RATES]
+
+
+def _perturbed(context: Context) -> Sequence[Candidate]:
+    return [Perturbed(context)]
+
+
+ASCENT = Method("Ascent", _ascents)
+PERTURBATION = Method("Perturbation", _perturbed)
