@@ -19,3 +19,31 @@ class BusyError(NegmergeError):
 
 class TrainingError(NegmergeError):
     """A training did not give a usable model."""
+
+
+class MissingDataError(DataError):
+    """A data set is not where it was looked for."""
+
+
+class CorruptImageError(DataError):
+    """An image file cannot be decoded."""
+
+
+class ChecksumError(DataError):
+    """Data differs from what was published: its SHA-256 is another one."""
+
+
+class FetchError(NegmergeError):
+    """Data could not be fetched."""
+
+
+class NetworkError(FetchError):
+    """A server could not be reached, or does not have what it was asked for."""
+
+
+class MissingToolError(FetchError):
+    """A program that fetches data is not installed."""
+
+
+class UnavailableError(FetchError):
+    """Every way to a data set failed; ``problems`` holds the error of each."""

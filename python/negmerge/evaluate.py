@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .data.batches import batches_of
 from .data.image_set import ImageSet
 from .data.selection import Selection
 from .metrics.accuracy import accuracy
@@ -85,8 +86,9 @@ class Evaluation:
         )
 
     def _outputs(self, model: nn.Module, rows: np.ndarray) -> Outputs:
-        images = torch.from_numpy(self._images.images[rows])
-        return Outputs(predict(model, images), torch.from_numpy(self._images.labels[rows]))
+        batches = batches_of(self._images, rows, _BATCH)
+        logits, labels = zip(*((predict(model, images), labels) for images, labels in batches), strict=True)
+        return Outputs(torch.cat(logits), torch.cat(labels))
 
 
 def _scores(forget: Outputs, retain: Outputs) -> Scores:

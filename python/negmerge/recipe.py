@@ -33,17 +33,42 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _validation(value: Any) -> Any:
+    if value in _PROTOCOLS:
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise ValueError(f"{value!r} is neither a share between 0 and 1 nor {' nor '.join(_PROTOCOLS)}")
+
+
+_PROTOCOLS = ("paper", "salun")
+
+
 class Data(Section):
-    """The data set, and its shares that are validation and test split; the rest is the training split."""
+    """The data set, and how it is split.
+
+    folder: where it is; by default in its folder of the data folder. image_size: side in pixels of images
+    that are read from files. validation: ``paper`` (a tenth of the published training images, at most
+    5,000), ``salun`` (a tenth of every class of these), or a share of every class; the default is
+    ``paper``, or 0.25 for a data set without published splits. test: share of such a data set that is the
+    test split, 0.25 by default. split_seed: of ``paper`` (default 0) and ``salun`` (default 2); shares are
+    drawn with the recipe's seed.
+    """
 
     name: Annotated[str, AfterValidator(DATA_SETS.check)]
-    validation: Share = 0.25
-    test: Share = 0.25
+    folder: Annotated[str, Field(min_length=1)] | None = None
+    image_size: PositiveInt | None = None
+    validation: Annotated[float | str, PlainValidator(_validation)] | None = None
+    test: Share | None = None
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 
     @model_validator(mode="after")
-    def _something_to_train_on(self) -> Data:
-        if self.validation + self.test >= 1:
-            raise ValueError("validation and test leave nothing to train on; their sum must stay below 1")
+    def _fits_together(self) -> Data:
+        if isinstance(self.validation, float):
+            if self.validation + (self.test or 0) >= 1:
+                raise ValueError("validation and test leave nothing to train on; their sum must stay below 1")
+            if self.split_seed is not None:
+                raise ValueError("split_seed is for the validation splits paper and salun")
         return self
 
 
@@ -57,17 +82,20 @@ class Forget(Section):
     """The forget set: whole classes, or a random fraction of the training split, or training images by index.
 
     classes: names or numbers of classes. fraction: share of the training split, drawn with the recipe's
-    seed. indices: positions in the data set.
+    seed, or as SalUn does for its splits. indices: positions in the data set, whose training images come
+    first. index_file: a file of such positions, as text or as an array of numpy (.npy).
     """
 
     classes: Annotated[list[Annotated[int | str, PlainValidator(_class)]], Field(min_length=1)] | None = None
     fraction: Share | None = None
     indices: Annotated[list[NonNegativeInt], Field(min_length=1)] | None = None
+    index_file: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Forget:
-        if sum(way is not None for way in (self.classes, self.fraction, self.indices)) != 1:
-            raise ValueError("give exactly one of classes, fraction and indices")
+        ways = (self.classes, self.fraction, self.indices, self.index_file)
+        if sum(way is not None for way in ways) != 1:
+            raise ValueError("give exactly one of classes, fraction, indices and index_file")
         return self
 
 

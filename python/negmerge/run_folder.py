@@ -17,7 +17,6 @@ appear under their names when they are complete.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -26,9 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from negmerge_ext.errors import OutputError
-
-from .errors import BusyError
+from .folder_lock import locked
 
 #: Of the records. Raised when the facts of a stage change; stages recorded in an older format are repeated.
 _FORMAT = 2
@@ -70,25 +67,13 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out, within the block; :class:`~negmerge.errors.BusyError` if one is in."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.root, os.O_RDONLY)
-        except OSError as problem:
-            raise OutputError(
-                f"cannot be the folder of a run: {problem.strerror}",
-                path=self.root,
-                remedy="Give another folder (-o)",
-            ) from problem
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BusyError("another run is at work in this folder", path=self.root) from None
-            except OSError:
-                pass  # some network file systems cannot lock a folder; that is no reason not to run
+        with locked(
+            self.root,
+            use="be the folder of a run",
+            busy="another run is at work in this folder",
+            remedy="Give another folder (-o)",
+        ):
             yield
-        finally:
-            os.close(descriptor)
 
     @property
     def recipe(self) -> Path:

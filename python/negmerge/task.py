@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from .data import DATA_SETS
 from .data.image_set import ImageSet
+from .data.index_file import read_index_file
 from .data.selection import Selection, select
 from .data.splits import Splits, split
 from .evaluate import Evaluation
@@ -21,7 +23,10 @@ from .recipe import Recipe
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The setting of a run, made from its recipe. ``data_sha256`` is the checksum of pixels and labels."""
+    """The setting of a run, made from its recipe.
+
+    recipe: with the indices of its index file in place of that. data_sha256: checksum of the data set.
+    """
 
     recipe: Recipe
     images: ImageSet
@@ -33,7 +38,9 @@ class Task:
     @classmethod
     def prepare(cls, recipe: Recipe) -> Task:
         """Load the data and divide it; :class:`~negmerge.errors.DataError` says what is wrong with it."""
-        images = DATA_SETS.get(recipe.data.name)()
+        folder = None if recipe.data.folder is None else Path(recipe.data.folder).expanduser()
+        images = DATA_SETS.get(recipe.data.name).load(folder, recipe.data.image_size)
+        recipe = recipe.model_copy(update={"forget": read_index_file(recipe.forget)})
         splits = split(images, recipe.data, derived_seed("split", recipe.seed))
         selection = select(recipe.forget, images, splits, derived_seed("forget", recipe.seed))
         return cls(

@@ -53,6 +53,9 @@ _EXTRAS = {
     "pydantic": "pipeline",
     "yaml": "pipeline",
     "sklearn": "pipeline",
+    "PIL": "pipeline",
+    "torchvision": "vision",
+    "open_clip": "vision",
 }
 
 _tracebacks = False

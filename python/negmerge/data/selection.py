@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,16 @@ from .splits import Splits
 
 @dataclass(frozen=True, eq=False)
 class ForgetRetain:
-    """Rows of an image set, ascending."""
+    """Rows of an image set, ascending. :class:`~negmerge.errors.DataError` if a row is in both."""
 
     forget: np.ndarray
     retain: np.ndarray
+
+    def __post_init__(self) -> None:
+        if shared := len(np.intersect1d(self.forget, self.retain)):
+            same = shared == len(self.forget) == len(self.retain)
+            what = "are the same" if same else f"share {shared:,} images"
+            raise DataError(f"the forget set and the retain set {what}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +44,17 @@ class Selection:
 
 
 def select(forget: recipe.Forget, images: ImageSet, splits: Splits, seed: int) -> Selection:
-    """Divide every split as the recipe says.
+    """Divide every split as the recipe says, whose index file was read before.
 
-    Raises :class:`~negmerge.errors.DataError` for a class that does not exist, an image that is not in the
+    seed: of a random fraction, unless the protocol of the splits has a rule of its own. Raises
+    :class:`~negmerge.errors.DataError` for a class that does not exist, an image that is not in the
     training split, or a choice that leaves nothing to forget or to retain.
     """
     if forget.classes is not None:
         return _classes(forget.classes, images, splits)
     if forget.fraction is not None:
         count = round(forget.fraction * len(splits.train))
-        chosen = np.random.default_rng(seed).choice(splits.train, count, replace=False)
+        chosen = _drawn(splits, count, seed)
         description = f"{100 * forget.fraction:g} % of the training images of {images.name}, at random"
     else:
         chosen = _indices(forget.indices or [], images, splits)
@@ -54,21 +62,48 @@ def select(forget: recipe.Forget, images: ImageSet, splits: Splits, seed: int) -
     return _examples(np.sort(chosen), images, splits, description)
 
 
+def require_other_data(forget: ImageSet, retain: Sequence[ImageSet]) -> None:
+    """Raise :class:`~negmerge.errors.DataError` if the data set to forget is also one to retain.
+
+    Where whole data sets are forgotten and retained, they are compared by their images, not by their names.
+    """
+    checksum = forget.sha256()
+    for other in retain:
+        if other.sha256() == checksum:
+            raise DataError(
+                f"the forget set and the retain set are the same: {forget.name} and {other.name}",
+                remedy="Retain another data set",
+            )
+
+
+def _drawn(splits: Splits, count: int, seed: int) -> np.ndarray:
+    if splits.forget_seed is None:
+        return np.random.default_rng(seed).choice(splits.train, count, replace=False)
+    return np.random.RandomState(splits.forget_seed).choice(splits.train, count, replace=False)
+
+
 def _classes(chosen: list[int | str], images: ImageSet, splits: Splits) -> Selection:
     labels = sorted({_label(name, images) for name in chosen})
     if len(labels) == images.classes:
         raise DataError("the forget set has every class, which leaves nothing to retain", path=images.name)
 
-    def divide(rows: np.ndarray) -> ForgetRetain:
-        forgotten = np.isin(images.labels[rows], labels)
-        return ForgetRetain(rows[forgotten], rows[~forgotten])
-
     names = ", ".join(images.class_names[label] for label in labels)
     noun = "class" if len(labels) == 1 else "classes"
+
+    def divide(part: str, rows: np.ndarray) -> ForgetRetain:
+        forgotten = np.isin(images.labels[rows], labels)
+        if not forgotten.any() or forgotten.all():
+            raise DataError(
+                f"the {part} split has {'no' if not forgotten.any() else 'only'} images of {noun} {names}",
+                path=images.name,
+                remedy="Choose other classes, or another validation split",
+            )
+        return ForgetRetain(rows[forgotten], rows[~forgotten])
+
     return Selection(
-        divide(splits.train),
-        divide(splits.validation),
-        divide(splits.test),
+        divide("training", splits.train),
+        divide("validation", splits.validation),
+        divide("test", splits.test),
         f"{noun} {names} of {images.name}",
     )
 

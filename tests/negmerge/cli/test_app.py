@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 
 import pytest
-from negmerge.cli import patch
+from negmerge.cli import data, patch
 from negmerge.cli.app import app
 
 import negmerge_ext
@@ -20,6 +20,9 @@ COMMANDS = [
     ["info"],
     ["demo"],
     ["unlearn"],
+    ["data"],
+    ["data", "get"],
+    ["data", "list"],
 ]
 
 
@@ -42,7 +45,7 @@ def test_usage_names_arguments_as_the_help_does(invoke):
     assert "negmerge merge [OPTIONS] BASE FT..." in invoke("merge", "--help").stdout
 
 
-@pytest.mark.parametrize("group", [app, patch.COMMAND], ids=["negmerge", "patch"])
+@pytest.mark.parametrize("group", [app, patch.COMMAND, data.COMMAND], ids=["negmerge", "patch", "data"])
 def test_a_group_lists_its_commands_with_the_first_sentence_of_their_help(group):
     lines = {name: line for panel in group.panels.values() for name, line in panel.items()}
     assert list(lines) == list(group.commands)
@@ -181,7 +184,9 @@ print("heavy:", *sorted(heavy), file=sys.stderr)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["merge", "--help"], ["unlearn", "--help"], ["--version"]], ids=" ".join
+    "arguments",
+    [["--help"], ["merge", "--help"], ["unlearn", "--help"], ["data", "get", "--help"], ["--version"]],
+    ids=" ".join,
 )
 def test_help_and_version_import_nothing_heavy(arguments):
     done = python(IMPORTED, *arguments)
