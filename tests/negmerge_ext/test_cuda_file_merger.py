@@ -225,6 +225,8 @@ class TestFailures:
         with fake.failing(function, 0):
             device.merge(*arguments.values())
             calls = fake.calls(function)
+        if function == "enter":
+            calls -= 1  # the last one is for the end, which nothing can stop
         assert calls > 3
         for call in sorted({1, 2, 3, calls // 2, calls - 1, calls}):
             failing = (fake.at_once(eager), fake.failing(function, call))
