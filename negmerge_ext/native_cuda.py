@@ -15,7 +15,7 @@ from .native import Column, Position, State
 _NAME = f"{__package__}._cuda"
 
 #: cudaErrorMemoryAllocation.
-_OUT_OF_MEMORY = 2
+OUT_OF_MEMORY = 2
 
 
 def is_built() -> bool:
@@ -154,7 +154,7 @@ def move(
 
 def _named(problem: Exception, device: int) -> DeviceError | DeviceMemoryError:
     message, code = (*problem.args, 0)[:2]
-    if code == _OUT_OF_MEMORY:
+    if code == OUT_OF_MEMORY:
         return DeviceMemoryError(
             f"cuda:{device} is out of memory: {message}",
             remedy="Free memory of the device, or merge .cpu() copies",

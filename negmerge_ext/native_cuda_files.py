@@ -9,9 +9,6 @@ from . import native_cuda
 from .errors import DeviceError, DeviceMemoryError
 from .native import ReadError
 
-#: cudaErrorMemoryAllocation.
-_OUT_OF_MEMORY = 2
-
 
 def least_slot(models: int, histogram: bool) -> int:
     """Bytes of the smallest slot that merges of so many models can work with; see :class:`FileMerger`."""
@@ -57,7 +54,7 @@ class FileMerger:
 
     def _named(self, problem: Exception) -> DeviceError | DeviceMemoryError:
         message, code = problem.args
-        if code == _OUT_OF_MEMORY:
+        if code == native_cuda.OUT_OF_MEMORY:
             return DeviceMemoryError(
                 f"cuda:{self._device}: {message}",
                 remedy="Give fewer threads (--threads), or leave device (--device) out to merge on the CPU",
