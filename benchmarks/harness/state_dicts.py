@@ -63,7 +63,16 @@ def _start(index: int) -> int:
 
 
 def _window(seed: int, start: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """A copy of the noise from ``start`` on, repeated as far as the shape needs."""
-    size, begin = math.prod(shape), start % _NOISE
-    repeats = -(-(begin + size) // _NOISE)
-    return _noise(seed, device).repeat(repeats)[begin : begin + size].clone().view(shape)
+    """A copy of the noise from ``start`` on, from its begin again where it ends.
+
+    Nothing larger is allocated on the way: a temporary of the noise's size beside every small tensor would
+    leave the heap full of holes, which cost a multiple of the model's memory.
+    """
+    noise, size = _noise(seed, device), math.prod(shape)
+    window = torch.empty(size, device=device)
+    begin, done = start % _NOISE, 0
+    while done < size:
+        count = min(_NOISE - begin, size - done)
+        window[done : done + count] = noise[begin : begin + count]
+        begin, done = 0, done + count
+    return window.view(shape)
