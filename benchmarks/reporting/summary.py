@@ -148,7 +148,6 @@ TARGETS = (
     Target("ResNet-18 and CLIP ViT-B/32, N = 8, time over allowance", 1.0, False, _small),
     Target("applying a patch with 90 % zeros again, over a copy", 1.2, False, _patch),
     Target("between files in tmpfs, over cat + cp", 1.0, False, _out_of_core("tmpfs")),
-    Target("between files in the page cache, over cat + cp", 1.0, False, _out_of_core("cached")),
     Target("between cold files, over direct dd", 1.1, False, _out_of_core("cold")),
     Target("mergekit linear over negmerge", 6, True, _peer("mergekit linear"), 1),
     Target("mergekit with the same rule over negmerge", 9, True, _peer("mergekit, same rule"), 1),
