@@ -119,7 +119,7 @@ def test_a_graph_replays_with_changed_inputs(dtype: torch.dtype, tensors: int) -
         assert_same(out, expected)
 
 
-#: Nothing of ours was launched in this process before it is captured: every kernel of a merge, each for once.
+#: Nothing of ours was launched in this process before it is captured: every kernel of a merge without statistics.
 CAPTURED_FIRST = """
 import torch
 from on_gpu import assert_same, models, on_gpu
@@ -128,17 +128,18 @@ from negmerge_ext import Accumulator, merge
 
 cases = [models(3, dtype) for dtype in (F32, BF16, F16, F64)]
 there = [(on_gpu(base), [on_gpu(state) for state in pool]) for base, pool in cases]
-mixed = there[0][0], there[1][1]
+cases += [(cases[0][0], cases[1][1]), (cases[3][0], cases[0][1])]  # of several dtypes
+there += [(there[0][0], there[1][1]), (there[3][0], there[0][1])]
 torch.cuda.synchronize()
 graph = torch.cuda.CUDAGraph()
 with torch.cuda.graph(graph):
-    merged = [merge(base, pool, scale=0.5) for base, pool in (*there, mixed)]
+    merged = [merge(base, pool, scale=0.5) for base, pool in there]
     accumulator = Accumulator(there[0][0])
     for state in there[0][1]:
         accumulator.add(state)
     summed = accumulator.finish(scale=0.5)
 graph.replay()
-for found, (base, pool) in zip(merged, (*cases, (cases[0][0], cases[1][1])), strict=True):
+for found, (base, pool) in zip(merged, cases, strict=True):
     assert_same(found, merge(base, pool, scale=0.5))
 assert_same(summed, merge(*cases[0], scale=0.5))
 print("as on the CPU")
