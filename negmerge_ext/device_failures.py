@@ -36,7 +36,7 @@ FILES = Remedies(
 
 
 def named(problem: Exception, device: int, remedies: Remedies) -> DeviceError | DeviceMemoryError:
-    """The exception for a ``CudaError`` of the compiled module: what CUDA said, and the number it has for it."""
+    """The exception for a ``CudaError`` of the compiled module: what CUDA said, and its number."""
     message, code = problem.args
     return _failure(message, device, remedies, lacks_memory=code == _OUT_OF_MEMORY)
 

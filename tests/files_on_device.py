@@ -34,13 +34,13 @@ class Device(Protocol):
         """Leave less memory than a merge of :data:`LARGE` tensors takes."""
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Raised by a progress function."""
 
 
 def stop_late(done: int, total: int) -> None:
     if done > 0.8 * total:
-        raise Stopped
+        raise StoppedError
 
 
 def least_memory(base: Path, finetuned: list[Path], folder: Path, **options: Any) -> int:
@@ -110,7 +110,7 @@ class FilesOnDevice:
         memory = least_memory(base, finetuned, tmp_path)
         merge_files(base, finetuned, tmp_path / "cpu.safetensors")
         out = tmp_path / "out.safetensors"
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             merge_files(base, finetuned, out, device=devices[0], max_memory=memory, progress=stop_late)
         assert not out.exists()
         report = merge_files(base, finetuned, out, device=devices[1], max_memory=memory, resume=True)

@@ -98,7 +98,10 @@ def test_a_finding_fails(with_stand_in: str) -> None:
 
 @pytest.mark.parametrize(
     ("check", "message"),
-    [("memcheck", "memcheck does not find a write past the end"), ("racecheck", "racecheck does not find a race")],
+    [
+        ("memcheck", "memcheck does not find a write past the end"),
+        ("racecheck", "racecheck does not find a race"),
+    ],
 )
 def test_a_check_that_sees_nothing_is_noticed(
     with_stand_in: str, tmp_path: Path, check: str, message: str

@@ -37,9 +37,7 @@ def fingerprints(addresses: Sequence[int], nbytes: Sequence[int], threads: int) 
     return [digests[index] for index in range(len(nbytes))]
 
 
-def tensor_fingerprints(
-    rows: MemoryRows, names: Sequence[str], index: list[int], threads: int
-) -> list[str]:
+def tensor_fingerprints(rows: MemoryRows, names: Sequence[str], index: list[int], threads: int) -> list[str]:
     """The fingerprints of the tensors ``index`` of ``rows``; those on devices are brought piece by piece.
 
     names: of all of ``rows``, for errors.

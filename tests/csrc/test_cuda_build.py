@@ -28,9 +28,15 @@ def nvcc() -> str:
 @pytest.fixture(scope="module")
 def commands(nvcc: str, build_root: Path) -> dict[str, list[str]]:
     """How the build compiles each source with device code."""
-    folder = build(build_root / "cuda_commands", "help", "-DNEGMERGE_CUDA=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    folder = build(
+        build_root / "cuda_commands", "help", "-DNEGMERGE_CUDA=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"
+    )
     listed = json.loads((folder / "compile_commands.json").read_text())
-    found = {Path(entry["file"]).stem: shlex.split(entry["command"]) for entry in listed if entry["file"].endswith(".cu")}
+    found = {
+        Path(entry["file"]).stem: shlex.split(entry["command"])
+        for entry in listed
+        if entry["file"].endswith(".cu")
+    }
     assert set(found) == set(SOURCES)
     return found
 
@@ -130,7 +136,17 @@ def test_the_race_for_the_sanitizer_compiles(nvcc: str, tmp_path: Path) -> None:
     """And its kernel has a name that ``tools/gpu_sanitize.py`` selects, and neither barrier nor order."""
     target = tmp_path / "race.ptx"
     source = ROOT / "tests" / "csrc" / "race.cu"
-    run(nvcc, "-std=c++17", "-lineinfo", "-Werror=all-warnings", "-arch=compute_90", "-ptx", source, "-o", target)
+    run(
+        nvcc,
+        "-std=c++17",
+        "-lineinfo",
+        "-Werror=all-warnings",
+        "-arch=compute_90",
+        "-ptx",
+        source,
+        "-o",
+        target,
+    )
     code = target.read_text()
     [name] = re.findall(r"\.entry (\w+)\(", code)
     assert "negmerge" in name

@@ -1,4 +1,4 @@
-"""Merges between files on a GPU: the CPU's bytes within any budget, resumed, verified, and failing cleanly."""
+"""Merges between files on a GPU: the CPU's bytes in any budget, resumed, verified, and failing cleanly."""
 
 from __future__ import annotations
 

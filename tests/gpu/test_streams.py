@@ -119,7 +119,7 @@ def test_a_graph_replays_with_changed_inputs(dtype: torch.dtype, tensors: int) -
         assert_same(out, expected)
 
 
-#: Nothing of ours was launched in this process before it is captured: every kernel of a merge without statistics.
+#: Nothing of ours was launched before it is captured: every kernel of a merge without statistics.
 CAPTURED_FIRST = """
 import torch
 from on_gpu import assert_same, models, on_gpu

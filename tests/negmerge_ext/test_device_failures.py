@@ -80,9 +80,10 @@ def test_failures_that_torch_tells(
     def fail(*arguments: Any, **options: Any) -> Any:
         raise RuntimeError(ILLEGAL)
 
-    with monkeypatch.context() as patched, pytest.raises(DeviceError) as caught:
+    with monkeypatch.context() as patched:
         patched.setattr(place, function, fail)
-        use(base, pool, tmp_path)
+        with pytest.raises(DeviceError) as caught:
+            use(base, pool, tmp_path)
     assert caught.value.tensor == tensor
     assert "cuda:1 failed: an illegal memory access was encountered. After" in str(caught.value)
     assert "start the process again" in str(caught.value)
@@ -106,7 +107,11 @@ def test_a_device_that_cannot_be_made_current(
 @pytest.mark.parametrize(
     ("problem", "kind", "text"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried 2 MiB.\nmore"), DeviceMemoryError, "Tried 2 MiB. Free"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried 2 MiB.\nmore"),
+            DeviceMemoryError,
+            "Tried 2 MiB. Free",
+        ),
         (RuntimeError("CUDA error: out of memory\nmore"), DeviceMemoryError, "cuda:2: out of memory. Free"),
         (RuntimeError("CUDA driver error: invalid argument"), DeviceError, "cuda:2 failed: invalid argument"),
         (RuntimeError("The size of tensor a must match"), RuntimeError, "The size of tensor a must match"),

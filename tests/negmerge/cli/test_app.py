@@ -256,7 +256,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["typer", "negmerge.cli.app", "negmerge.cli.failures", "negmerge.cli.info"])
+@pytest.mark.parametrize(
+    "module", ["typer", "negmerge.cli.app", "negmerge.cli.failures", "negmerge.cli.info"]
+)
 def test_ctrl_c_while_modules_are_imported_ends_it_quietly(module):
     done = python(INTERRUPTED.format(module), "info")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
+
 import numpy as np
 import oracle
 import pytest
@@ -39,6 +40,7 @@ from negmerge_ext.errors import (
 )
 from negmerge_ext.options import Options
 from negmerge_ext.plan import make_plan
+
 
 @pytest.fixture
 def fake(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
