@@ -25,9 +25,9 @@ def worker_memory(slot: int) -> tuple[int, int]:
 class FileMerger:
     """Merges on a device what lies in files and in main memory; a context manager that gives its memory back.
 
-    Every worker has two *slots* of ``slot`` bytes, on the host and on the device: one is read into while the
-    device works on the other. Nothing else grows with the number or the size of models. Making one takes all
-    memory there will be. Raises :class:`~negmerge_ext.errors.DeviceMemoryError` and
+    Every worker has two *slots* of ``slot`` bytes (a multiple of 128), on the host and on the device: one is
+    read into while the device works on the other. Nothing else grows with the number or the size of models.
+    Making one takes all memory there will be. Raises :class:`~negmerge_ext.errors.DeviceMemoryError` and
     :class:`~negmerge_ext.errors.DeviceError`.
     """
 
