@@ -190,7 +190,8 @@ class Accumulator:
         builder = MemoryBuilder(tensors)
         running.vector_into(builder, self._threads)
         threads = self._threads or native.default_threads()
-        digests = tensor_fingerprints(self._rows, list(self._merged), threads)
+        names = [tensor.name for tensor in self._tensors]
+        digests = tensor_fingerprints(self._rows, names, list(self._merged), threads)
         plan = self._plan(self._options)
         return Patch(describe(plan, self._inputs, self._statistics(running), digests), builder.finish())
 
@@ -257,7 +258,7 @@ class Accumulator:
     def _same_base(self, index: int, first: int) -> bool:
         a, b = self._tensors[index], self._tensors[first]
         one, two = self._rows.values[index], self._rows.values[first]
-        return a.dtype == b.dtype and same_elements(one, two)
+        return a.dtype == b.dtype and same_elements(one, two, a.name)
 
 
 def _check_base(source: ModelSource, options: Options) -> None:

@@ -79,10 +79,15 @@ std::vector<Tensor> tensors_of(const Columns& columns, const Merge& job, InFile&
     tensor.out = pointer<void>(columns.out.data()[t]);
     tensor.out_dtype = out_dtypes[t];
     tensor.keep = length(columns.keep) == 0 ? nullptr : pointer<uint16_t>(columns.keep.data()[t]);
-    if (!state.empty())
+    if (!state.empty()) {
       tensor.state = {pointer<void>(state[0].data()[t]), pointer<uint16_t>(state[1].data()[t]),
                       pointer<uint16_t>(state[2].data()[t]),
                       job.histogram ? pointer<uint16_t>(state[3].data()[t]) : nullptr};
+      const State& kept = tensor.state;
+      const bool whole = kept.sum != nullptr && kept.positive != nullptr && kept.negative != nullptr &&
+                         (kept.counts != nullptr || !job.histogram);
+      require(tensor.numel == 0 || whole, "a state address is null");
+    }
 
     const auto given = [&](const void* address, int k) {
       return tensor.numel == 0 || address != nullptr || in_file(t, k);

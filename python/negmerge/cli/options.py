@@ -63,6 +63,24 @@ def _dtype(value: str) -> str:
     return dtypes.parse(value)
 
 
+def _dtypes() -> list[str]:
+    from negmerge_ext import dtypes
+
+    return [dtypes.torch_name(name) for name in dtypes.CODES]
+
+
+def _methods() -> list[str]:
+    from negmerge_ext.methods import methods
+
+    return list(methods())
+
+
+def _modes() -> list[str]:
+    from negmerge_ext.options import MODES
+
+    return list(MODES)
+
+
 Base = Annotated[
     Path,
     typer.Argument(
@@ -92,6 +110,7 @@ Method = Annotated[
     typer.Option(
         metavar="negmerge|uniform",
         parser=str,
+        autocompletion=_methods,
         help="Which elements enter the merged vector: those with sign consensus, or all.",
         rich_help_panel=CHOICE,
     ),
@@ -101,6 +120,7 @@ Mode = Annotated[
     typer.Option(
         metavar="negate|add|vector",
         parser=str,
+        autocompletion=_modes,
         help="Move BASE against the merged vector, along it, or write the vector itself.",
         rich_help_panel=CHOICE,
     ),
@@ -140,6 +160,7 @@ OutDtype = Annotated[
     typer.Option(
         metavar="DTYPE",
         parser=_dtype,
+        autocompletion=_dtypes,
         show_default=False,
         help="Dtype of the merged tensors: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2. "
         "Default: as in BASE.",
@@ -189,8 +210,9 @@ Device = Annotated[
     typer.Option(
         metavar="DEVICE",
         parser=str,
+        autocompletion=lambda: ["auto", "cpu", "cuda"],
         show_default=False,
-        help="Device that merges: cpu, cuda or cuda:1. Default: cpu.",
+        help="Device that merges: cpu, cuda or cuda:1. Default: auto, which is cpu for files.",
         rich_help_panel=RUNNING,
     ),
 ]
