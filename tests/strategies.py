@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import oracle
 from hypothesis import strategies as st
+from method_oracles import ORACLES
 from oracle import DTYPES
 from values import KINDS, fill
 
-METHODS = ("negmerge", "uniform")
+METHODS = tuple(ORACLES)
 MODES = ("negate", "add", "vector")
 
 
@@ -39,6 +40,10 @@ class Case:
             scale=self.scale,
             out_dtype=self.out_dtype,
         )
+
+    def thresholds(self) -> list[float]:
+        """Of each model, if the method trims; otherwise none."""
+        return oracle.thresholds(self.base, self.finetuned, method=self.method) or []
 
 
 def sizes(largest: int = 40_000) -> st.SearchStrategy[int]:
