@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint
 from .checkpoint.provenance import InputIdentity, input_identities
 from .engine.running_sum import RunningSum
 from .engine.snapshot import read_rows, snapshot
-from .engine.trimming import with_thresholds
+from .engine.trimming import find_thresholds
 from .errors import DtypeError, NegmergeError, OptionError, PoolError, TiedTensorError, raise_problems
 from .in_memory.copying import copy_tensors
 from .in_memory.overlap import tied_tensors
@@ -115,7 +115,7 @@ class Accumulator:
             rows = read_rows(source, [plan.tensors[index].name for index in plan.merged])
         tensors = self._tensors if self._inputs else plan.tensors  # the compute types of all models
         planned = replace(plan, tensors=tensors, base=self._rows, finetuned=(rows,))
-        thresholds = with_thresholds(planned, None, self._threads or None).thresholds
+        thresholds = find_thresholds(planned, None, self._threads or None)
         # Whatever cuts the addition short leaves no sum behind, as a part of it would be wrong.
         running = self._sum or RunningSum(plan, self._rows)
         workspaces = running.workspaces()

@@ -41,6 +41,12 @@ class Case:
             out_dtype=self.out_dtype,
         )
 
+    @property
+    def alone(self) -> str:
+        """The method as :func:`negmerge_ext.merge` takes it, of tensors that know nothing of each other."""
+        trims = ORACLES[self.method].thresholds is not None
+        return f"{self.method}:per=tensor" if trims else self.method
+
     def thresholds(self) -> list[float]:
         """Of each model, if the method trims; otherwise none."""
         return oracle.thresholds(self.base, self.finetuned, method=self.method) or []

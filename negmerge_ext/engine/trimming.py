@@ -97,21 +97,21 @@ def fit_trimming(plan: Plan[Rows], max_memory: int | None, threads: int | None) 
     return TrimShape(models, elements, count, nbytes, fixed + nbytes, _bytes_read(plan, models))
 
 
-def with_thresholds(
+def find_thresholds(
     plan: Plan[Rows],
     max_memory: int | None,
     threads: int | None,
     progress: Progress | None = None,
     left: int = 0,
-) -> Plan[Rows]:
-    """The plan with thresholds, if its method trims; they are found here, by reading all merged tensors.
+) -> np.ndarray | None:
+    """The thresholds of a plan if its method trims, found by reading all merged tensors.
 
     progress: called with bytes of files; left: bytes that are read afterwards. Raises
     :class:`~negmerge_ext.errors.MemoryBudgetError`.
     """
     trim, shape = plan.options.method.trim, fit_trimming(plan, max_memory, threads)
     if trim is None or shape is None:
-        return plan
+        return None
     thresholds = np.zeros((len(plan.merged), plan.models))
     single = plan.tensors.compute[plan.tensors.merged] == dtypes.CODES["F32"]
     done = 0
@@ -130,7 +130,7 @@ def with_thresholds(
                 found = counting.found
                 for row in rows.tolist():
                     thresholds[row, models] = rounded_up(found) if single[row] else found
-    return replace(plan, thresholds=thresholds)
+    return thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +166,8 @@ def trim(
     if shape is None:
         return Trimmed(plan, progress, None)
     left = passes * int(find_needs(plan, wants).read_bytes.sum())
-    found = with_thresholds(plan, settings.max_memory, settings.threads, progress, left)
-    return Trimmed(found, after(progress, shape.bytes_read), shape)
+    found = find_thresholds(plan, settings.max_memory, settings.threads, progress, left)
+    return Trimmed(replace(plan, thresholds=found), after(progress, shape.bytes_read), shape)
 
 
 class _Counting:
@@ -204,7 +204,12 @@ class _Counting:
         device = self._device(index)
         for shift, bits in selection.digits:
             counts = np.zeros((count, 1 << bits), np.int64)
-            digit = {"prefixes": selection.prefixes, "shift": shift, "bits": bits, "wide": wide}
+            digit: dict[str, Any] = {
+                "prefixes": selection.prefixes,
+                "shift": shift,
+                "bits": bits,
+                "wide": wide,
+            }
             for number in np.unique(device[device != CPU]).tolist():
                 self._count_on_device(number, index[device == number], models, counts, digit)
             chunks = (
