@@ -76,12 +76,13 @@ def merge(
     end: bool = True,
     stats: int = 0,
     histogram: int = 0,
+    thresholds: np.ndarray | Sequence[float] = (),
 ) -> None:
     """Have a batch of tensors merged on a device; returns when the work is on the stream.
 
     Arguments are those of :func:`negmerge_ext.native.merge`, with device addresses; stats and histogram are
-    addresses, too (0: none). Raises :class:`~negmerge_ext.errors.DeviceMemoryError`
-    and :class:`DeviceError`.
+    addresses, too (0: none), thresholds are in main memory. Raises
+    :class:`~negmerge_ext.errors.DeviceMemoryError` and :class:`DeviceError`.
     """
     cuda = module()
     try:
@@ -101,13 +102,62 @@ def merge(
             out,
             out_dtype,
             keep,
-            () if state is None else (state.sum, state.positive, state.negative, state.counts),
+            () if state is None else (state.values, state.positive, state.negative, state.counts),
             begin,
             end,
             workspace,
             workspace_size,
             stats,
             histogram,
+            thresholds,
+        )
+    except cuda.CudaError as problem:
+        raise named(problem, device, TENSORS) from problem
+
+
+def magnitudes_workspace_bytes(tensors: int, models: int) -> int:
+    """Bytes of device memory that :func:`count_magnitudes` needs."""
+    found: int = module().magnitudes_workspace_bytes(tensors, models)
+    return found
+
+
+def count_magnitudes(
+    *,
+    device: int,
+    stream: int,
+    numel: Column,
+    compute: Column,
+    base: Column,
+    base_dtype: Column,
+    finetuned: Column,
+    finetuned_dtype: Column,
+    prefixes: Sequence[int],
+    shift: int,
+    bits: int,
+    wide: bool,
+    workspace: int,
+    workspace_size: int,
+    counts: int,
+) -> None:
+    """:func:`negmerge_ext.native.count_magnitudes` on a device, whose addresses are given; not waited for."""
+    cuda = module()
+    try:
+        cuda.count_magnitudes(
+            device,
+            stream,
+            numel,
+            compute,
+            base,
+            base_dtype,
+            finetuned,
+            finetuned_dtype,
+            prefixes,
+            shift,
+            bits,
+            wide,
+            workspace,
+            workspace_size,
+            counts,
         )
     except cuda.CudaError as problem:
         raise named(problem, device, TENSORS) from problem

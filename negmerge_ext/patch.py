@@ -13,6 +13,7 @@ from .engine.patch_applying import apply_to_path
 from .engine.patch_making import make_file, make_in_memory
 from .errors import OptionError
 from .inputs import as_pool, labels_of, parse_settings, parse_threads, plan_models
+from .methods import Method
 from .options import Options
 from .patches.description import Description, PatchedTensor
 from .patches.in_place import InPlacePatch
@@ -59,7 +60,7 @@ class Patch:
         base: Model,
         finetuned: Sequence[Model],
         *,
-        method: str = "negmerge",
+        method: str | Method = "negmerge",
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         out: PathName | None = None,
@@ -165,7 +166,7 @@ class Patch:
 
     @property
     def method(self) -> str:
-        """Name of the merge method."""
+        """The merge method, with its parameters."""
         return self._description.method
 
     @property

@@ -58,6 +58,7 @@ void without_gil(Work&& work) {
 // Arrays by tensor; what is given as something else is converted.
 using AddressArray = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 using NumberArray = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using CodeArray = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 static_assert(sizeof(void*) == sizeof(int64_t) && sizeof(Dtype) == sizeof(uint8_t), "arrays are read where they lie");
 

@@ -23,10 +23,10 @@ __global__ void __launch_bounds__(kThreads, plain_residents(kDtype)) plain_kerne
   merge_plain<kDtype>(Cta{blockIdx.x}, call);
 }
 
-template <class C>
+template <class A, class C>
 __global__ void __launch_bounds__(kThreads, kGeneralResidents) general_kernel(const __grid_constant__ Call call) {
   extern __shared__ double2 shared[];
-  merge_general<C>(Cta{blockIdx.x}, call, *reinterpret_cast<Shared<C>*>(shared));
+  merge_general<A, C>(Cta{blockIdx.x}, call, *reinterpret_cast<Shared<C>*>(shared));
 }
 
 __global__ void __launch_bounds__(kThreads) norm_kernel(const __grid_constant__ Call call) {
@@ -40,7 +40,10 @@ constexpr size_t kSharedMemory = 48 * 1024;
 template <class C>
 void start_general(const Call& call, uint32_t blocks, cudaStream_t stream) {
   static_assert(sizeof(Shared<C>) <= kSharedMemory, "the shared memory of a block");
-  general_kernel<C><<<blocks, kThreads, Shared<C>::bytes(call.stats != nullptr), stream>>>(call);
+  Methods::with(call.method, [&](auto method) {
+    using A = typename decltype(method)::Accumulation;
+    general_kernel<A, C><<<blocks, kThreads, Shared<C>::bytes(call.stats != nullptr), stream>>>(call);
+  });
 }
 template <Dtype kDtype>
 void start_plain(const Call& call, uint32_t blocks, cudaStream_t stream) {
@@ -72,7 +75,12 @@ void launch_add_norms(const Call& call, Stream stream) {
 
 void preload_merge_kernels() {
   preload(plain_kernel<Dtype::f64>, plain_kernel<Dtype::f32>, plain_kernel<Dtype::f16>, plain_kernel<Dtype::bf16>,
-          general_kernel<float>, general_kernel<double>, norm_kernel);
+          norm_kernel);
+  Methods::all([](auto... method) {
+    (preload(general_kernel<typename decltype(method)::Accumulation, float>,
+             general_kernel<typename decltype(method)::Accumulation, double>),
+     ...);
+  });
 }
 
 }  // namespace negmerge::cuda

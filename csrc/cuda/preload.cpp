@@ -27,6 +27,7 @@ void preload_kernels(int device) {
   if (loaded.count(device) > 0) return;
   const DuringCapture allowed;
   preload_merge_kernels();
+  preload_magnitude_kernels();
   preload_patch_kernels();
   preload_upload_kernel();
   loaded.insert(device);

@@ -11,6 +11,7 @@ void preload_kernels(int device);
 
 // Its parts, each beside its kernels.
 void preload_merge_kernels();
+void preload_magnitude_kernels();
 void preload_patch_kernels();
 void preload_upload_kernel();
 

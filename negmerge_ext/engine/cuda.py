@@ -6,6 +6,7 @@ all of it can be captured in a CUDA graph.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class DeviceMerge:
             finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
             out=address[-1],
             out_dtype=dtype[-1],
+            thresholds=plan.thresholds_of(index),
             workspace=self._table,
         )
 
@@ -154,6 +156,31 @@ def merge_batch(
         for values, room in ((stats, rows), (histogram, bins)):
             if values is not None and room is not None:
                 values[...] = room.on_cpu().view(values.dtype).reshape(values.shape)
+
+
+def count_batch(
+    device: int, *, numel: Column, prefixes: Sequence[int], bits: int, counts: np.ndarray, **columns: Any
+) -> None:
+    """:func:`negmerge_ext.native.count_magnitudes` of tensors on a device; waits for it.
+
+    counts: in main memory. Raises :class:`~negmerge_ext.errors.DeviceError` and
+    :class:`~negmerge_ext.errors.DeviceMemoryError`.
+    """
+    with device_memory.launching(device) as stream:
+        workspace = Room(native_cuda.magnitudes_workspace_bytes(len(numel), len(prefixes)), device)
+        room = _copied_to(device, counts)
+        native_cuda.count_magnitudes(
+            device=device,
+            stream=stream,
+            numel=numel,
+            prefixes=prefixes,
+            bits=bits,
+            workspace=workspace.address,
+            workspace_size=native_cuda.magnitudes_workspace_bytes(len(numel), len(prefixes)),
+            counts=room.address,
+            **columns,
+        )
+        counts[...] = room.on_cpu().view(counts.dtype).reshape(counts.shape)
 
 
 def _copied_to(device: int, values: np.ndarray) -> Room:

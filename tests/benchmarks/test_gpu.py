@@ -27,8 +27,8 @@ from reporting.gpu_tables import (
     GPU_TABLES,
     allowance,
     extra_megabytes,
-    host_microseconds,
     gpu_over_allowance,
+    host_microseconds,
     over_copy,
 )
 from reporting.summary import summary

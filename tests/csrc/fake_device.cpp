@@ -12,6 +12,7 @@
 
 #include "cuda/device.h"
 #include "cuda/enqueue.h"
+#include "method_facts.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -284,7 +285,8 @@ struct Launch {
       tensor.base = place(tensor.base, numel * item_size(tensor.base_dtype));
       tensor.out = place(tensor.out, numel * item_size(tensor.out_dtype));
       tensor.keep = place(tensor.keep, mask);
-      tensor.state.sum = place(tensor.state.sum, numel * item_size(tensor.compute));
+      tensor.state.values =
+          place(tensor.state.values, facts_of(merge.method).values * numel * item_size(tensor.compute));
       tensor.state.positive = place(tensor.state.positive, mask);
       tensor.state.negative = place(tensor.state.negative, mask);
       tensor.state.counts = place(tensor.state.counts, 2 * numel * sizeof(uint16_t));

@@ -159,11 +159,13 @@ class TestRefusals:
         needed = module.workspace_bytes([4], 1, False)
         room = np.zeros(needed + 16, np.uint8).ctypes.data // 16 * 16 + 16
         with pytest.raises(ValueError, match="workspace"):
-            module.merge(0, 0, 0, 0, 1.0, 1, *one, (), (), True, True, room, 64, 0, 0)
+            module.merge(0, 0, 0, 0, 1.0, 1, *one, (), (), True, True, room, 64, 0, 0, ())
 
     def test_a_device_that_is_not_there(self, merge_on_cuda: Merges) -> None:
         module = merge_on_cuda.emulated.module
         with pytest.raises(module.CudaError, match="device") as caught:
-            module.merge(7, 0, 0, 0, 1.0, 1, [], [], [], [], [], [], [], [], (), (), True, True, 0, 0, 0, 0)
+            module.merge(
+                7, 0, 0, 0, 1.0, 1, [], [], [], [], [], [], [], [], (), (), True, True, 0, 0, 0, 0, ()
+            )
         assert isinstance(caught.value, RuntimeError)
         assert caught.value.args[1] == 101

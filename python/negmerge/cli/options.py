@@ -108,10 +108,12 @@ PatchFile = Annotated[
 Method = Annotated[
     str,
     typer.Option(
-        metavar="negmerge|uniform",
+        metavar="NAME",
         parser=str,
         autocompletion=_methods,
-        help="Which elements enter the merged vector: those with sign consensus, or all.",
+        help="How task vectors become one: negmerge (the mean where all have one sign), uniform (the mean "
+        "everywhere), conflict (the mean where negmerge keeps nothing), magmax (the largest entry), or ties, "
+        "with parameters as in ties:density=0.2,per=model (or per=tensor).",
         rich_help_panel=CHOICE,
     ),
 ]

@@ -73,7 +73,7 @@ def test_values(devices: StandInDevices, batch: list[Case], layouts: list[str]) 
     base = state([case.base for case in alike], 0)
     pool = [state([case.finetuned[k] for case in alike], k // 3) for k in range(len(first.finetuned))]
     out_dtype = str(first.out_dtype)
-    merged = merge(base, pool, method=first.method, mode=first.mode, scale=first.scale, out_dtype=out_dtype)
+    merged = merge(base, pool, method=first.alone, mode=first.mode, scale=first.scale, out_dtype=out_dtype)
     for place, case in enumerate(alike):
         assert oracle.same_bits(as_numpy(merged[str(place)].clone()), case.expected()), case.about
 
