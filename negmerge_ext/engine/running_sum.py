@@ -106,6 +106,15 @@ class RunningSum:
                 )
                 patch.append(index, begin, bits, values[:kept])
 
+    def contents(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The sum of a tensor's task vectors in C, ``[numel]``, and its sign bits as bytes, on the CPU."""
+        return self._sum[index].on_cpu().view(_TYPES[int(self.compute[index])]), self._signs[index].on_cpu()
+
+    def restore(self, index: int, sums: np.ndarray, signs: np.ndarray) -> None:
+        """Give a tensor what :meth:`contents` once told; ``models`` is the caller's to set."""
+        self._sum[index].write(sums)
+        self._signs[index].write(signs)
+
     def same(self, index: int, other: int) -> bool:
         """Whether two tensors have equal sums and signs, so that equal bases have equal results."""
         rooms = (self._signs, self._sum)
