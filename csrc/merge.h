@@ -3,6 +3,8 @@
 
 #include <cstddef>
 
+#include "magnitude.h"
+#include "methods.h"
 #include "sparse.h"
 
 namespace negmerge {
@@ -16,12 +18,14 @@ constexpr size_t kTile = 1024;
 // Elements that are handled together: a keep mask is 16 bits, norms are summed in 16 lanes.
 constexpr size_t kPack = 16;
 
-// Sums and sign masks of a merge whose models come in several calls; null addresses keep them inside the kernel.
+// What a method knows between the calls of a merge whose models come in several; null addresses keep it inside the
+// kernel.
 struct State {
-  void* sum = nullptr;           // [numel] of the compute type
+  // Running values of the compute type, pack by pack: of a pack with n elements n first values, n second ones, …
+  void* values = nullptr;
   uint16_t* positive = nullptr;  // [packs] bit l: element l of the pack has seen positive differences only
-  uint16_t* negative = nullptr;
-  uint16_t* counts = nullptr;  // [2 * numel] positive, then negative differences; only for histograms
+  uint16_t* negative = nullptr;  // null, both, for a method that does not look at signs
+  uint16_t* counts = nullptr;    // [2 * numel] positive, then negative differences; only for histograms
 };
 
 struct Tensor {
@@ -31,14 +35,15 @@ struct Tensor {
   Dtype base_dtype = Dtype::f32;
   const void* const* finetuned = nullptr;
   const Dtype* finetuned_dtype = nullptr;
-  void* out = nullptr;  // null: statistics only
+  const double* threshold = nullptr;  // by model, each a value of the compute type; null if the method has none
+  void* out = nullptr;                // null: statistics only
   Dtype out_dtype = Dtype::f32;
   uint16_t* keep = nullptr;  // [packs] or null
   State state;
 };
 
 struct Merge {
-  Method method = Method::negmerge;
+  uint8_t method = 0;
   Mode mode = Mode::negate;
   double scale = 1;
   size_t models = 0;        // N
@@ -58,6 +63,8 @@ struct BlockStats {
 struct Kernels {
   const char* name;
   void (*merge_block)(const Merge&, const Tensor&, size_t begin, size_t end, BlockStats*, int64_t* histogram);
+  // Adds the differences of a model to the counts of their digits, [1 << digit.bits].
+  void (*count_magnitudes)(const Tensor&, size_t begin, size_t end, size_t model, const Digit&, int64_t* counts);
   SparseKernels sparse;
 };
 

@@ -7,6 +7,8 @@ _Column = np.ndarray | Sequence[int]
 
 BLOCK: int
 SCRATCH: int
+#: Of each method, by code: name, running values, whether it looks at signs, whether it has thresholds.
+METHODS: tuple[tuple[str, int, bool, bool], ...]
 forced_instruction_set: str | None
 
 class ReadError(Exception): ...
@@ -34,6 +36,22 @@ def merge(
     files: Sequence[tuple[int, bytes]],
     base_file: _Column,
     finetuned_file: _Column,
+    thresholds: np.ndarray | Sequence[float],
+    /,
+) -> None: ...
+def count_magnitudes(
+    numel: _Column,
+    compute: _Column,
+    base: _Column,
+    base_dtype: _Column,
+    finetuned: _Column,
+    finetuned_dtype: _Column,
+    prefixes: Sequence[int],
+    shift: int,
+    bits: int,
+    wide: bool,
+    counts: np.ndarray,
+    threads: int,
     /,
 ) -> None: ...
 def apply_patch(

@@ -35,6 +35,25 @@ def merge(
     workspace_size: int,
     stats: int,
     histogram: int,
+    thresholds: np.ndarray | Sequence[float],
+) -> None: ...
+def magnitudes_workspace_bytes(tensors: int, models: int) -> int: ...
+def count_magnitudes(
+    device: int,
+    stream: int,
+    numel: Column,
+    compute: Column,
+    base: Column,
+    base_dtype: Column,
+    finetuned: Column,
+    finetuned_dtype: Column,
+    prefixes: Sequence[int],
+    shift: int,
+    bits: int,
+    wide: bool,
+    workspace: int,
+    workspace_size: int,
+    counts: int,
 ) -> None: ...
 def patch_workspace_bytes(tensors: int) -> int: ...
 def remember(device: int, stream: int, rows: np.ndarray, workspace: int, workspace_size: int) -> None: ...
@@ -75,5 +94,6 @@ class FileMerger:
         files: Sequence[tuple[int, bytes]],
         base_file: Column,
         finetuned_file: Column,
+        thresholds: np.ndarray | Sequence[float],
     ) -> None: ...
     def close(self) -> None: ...

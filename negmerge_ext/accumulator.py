@@ -15,6 +15,7 @@ from .checkpoint.provenance import InputIdentity, input_identities
 from .engine.running_sum import RunningSum
 from .engine.snapshot import read_rows, snapshot
 from .engine.sum_file import SumDescription, read_description, read_sums, stored_in_double, write_sums
+from .engine.trimming import find_thresholds
 from .errors import (
     DtypeError,
     NegmergeError,
@@ -32,6 +33,7 @@ from .in_memory.state_dict import MemoryRows, StateDictSource
 from .in_memory.targets import Target, given_target, new_target
 from .in_memory.ties import check_ties
 from .inputs import PATH_TYPES, ModelSource, open_model, parse_threads
+from .methods import Method
 from .options import Options
 from .patch import Patch
 from .patches.builder import MemoryBuilder
@@ -49,10 +51,11 @@ class Accumulator:
 
     The result has the same bits as :func:`negmerge_ext.merge` of all of them in the order in which they were
     added. Memory does not depend on their number: a copy of the base (training usually changes the base's
-    own tensors), 4 bytes for the sum of task vectors (8 where the merge computes in fp64) and two bits for
-    the signs per merged element, all on the device that each tensor of the base is on, where the models'
-    tensors must be, too. On CUDA devices ``add`` and ``finish`` put their work on torch's current stream and
-    do not wait for it. Not for use by several threads at once.
+    own tensors), and what the method has to know of each merged element, 4 bytes for the sum of task vectors
+    (8 where the merge computes in fp64) and two bits for the signs, or four such sums and no bits for "ties",
+    all on the device that each tensor of the base is on, where the models' tensors must be, too. On CUDA
+    devices ``add`` and ``finish`` put their work on torch's current stream and, unless the method trims (as
+    "ties" does), do not wait for it. Not for use by several threads at once.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ class Accumulator:
     def __init__(
         self,
         base: Model,
-        method: str = "negmerge",
+        method: str | Method = "negmerge",
         *,
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
@@ -120,11 +123,14 @@ class Accumulator:
         rows: MemoryRows = plan.finetuned[0]
         if isinstance(source, Checkpoint):
             rows = read_rows(source, [plan.tensors[index].name for index in plan.merged])
+        tensors = self._tensors if self._inputs else plan.tensors  # the compute types of all models
+        planned = replace(plan, tensors=tensors, base=self._rows, finetuned=(rows,))
+        thresholds = find_thresholds(planned, None, self._threads or None)
         # Whatever cuts the addition short leaves no sum behind, as a part of it would be wrong.
         running = self._sum or RunningSum(plan, self._rows)
         workspaces = running.workspaces()
         self._sum = None
-        running.add(rows.address, plan.finetuned_dtypes[0], self._threads, workspaces)
+        running.add(rows.address, plan.finetuned_dtypes[0], thresholds, self._threads, workspaces)
         if not self._inputs:
             self._tensors, self._merged = plan.tensors, plan.merged
             self._inputs.append(identities[0])
@@ -184,7 +190,7 @@ class Accumulator:
         """Statistics of the merged vector of the models added so far."""
         running = self._running()
         return MergeReport(
-            method=self._options.method.name,
+            method=str(self._options.method),
             scale=self._options.scale,
             mode=self._options.mode,
             models=self.models,
@@ -206,14 +212,14 @@ class Accumulator:
     def save(self, path: PathName, *, overwrite: bool = False) -> None:
         """Write the unfinished merge to a file, at once and durably; :meth:`load` goes on from it.
 
-        The file takes about as many bytes as the sum and the signs do in memory. Raises
+        The file takes about as many bytes as the running values and the signs do in memory. Raises
         :class:`~negmerge_ext.errors.PoolError` if no model was added,
         :class:`~negmerge_ext.errors.OutputExistsError` if ``path`` exists and is not to be overwritten,
         :class:`~negmerge_ext.errors.OutputError` if it cannot be written.
         """
         running = self._running()
         description = SumDescription(
-            method=self._options.method.name,
+            method=str(self._options.method),
             include=self._options.include,
             exclude=self._options.exclude,
             inputs=tuple(self._inputs),
@@ -257,7 +263,8 @@ class Accumulator:
 
     def _fingerprints(self) -> tuple[str, ...]:
         threads = self._threads or native.default_threads()
-        return tuple(tensor_fingerprints(self._rows, list(self._merged), threads))
+        names = [tensor.name for tensor in self._tensors]
+        return tuple(tensor_fingerprints(self._rows, names, list(self._merged), threads))
 
     def _statistics(self, running: RunningSum) -> tuple[TensorStats, ...]:
         rows = running.statistics(self._threads)
@@ -322,7 +329,7 @@ class Accumulator:
     def _same_base(self, index: int, first: int) -> bool:
         a, b = self._tensors[index], self._tensors[first]
         one, two = self._rows.values[index], self._rows.values[first]
-        return a.dtype == b.dtype and same_elements(one, two)
+        return a.dtype == b.dtype and same_elements(one, two, a.name)
 
 
 def _check_base(source: ModelSource, options: Options) -> None:

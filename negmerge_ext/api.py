@@ -20,6 +20,7 @@ from .inputs import (
     parse_settings,
     plan_models,
 )
+from .methods import Method
 from .options import Options
 from .stats import MergeReport
 
@@ -37,7 +38,7 @@ def merge(
     finetuned: Sequence[Model],
     *,
     out: None = None,
-    method: str = ...,
+    method: str | Method = ...,
     scale: float = ...,
     mode: str = ...,
     include: str | Sequence[str] | None = ...,
@@ -57,7 +58,7 @@ def merge(
     finetuned: Sequence[Model],
     *,
     out: PathName,
-    method: str = ...,
+    method: str | Method = ...,
     scale: float = ...,
     mode: str = ...,
     include: str | Sequence[str] | None = ...,
@@ -77,7 +78,7 @@ def merge(
     finetuned: Sequence[Model],
     *,
     out: OutT,
-    method: str = ...,
+    method: str | Method = ...,
     scale: float = ...,
     mode: str = ...,
     include: str | Sequence[str] | None = ...,
@@ -96,7 +97,7 @@ def merge(
     finetuned: Sequence[Model],
     *,
     out: StateDict | PathName | None = None,
-    method: str = "negmerge",
+    method: str | Method = "negmerge",
     scale: float = 1.0,
     mode: str = "negate",
     include: str | Sequence[str] | None = None,
@@ -133,7 +134,12 @@ def merge(
         become two tensors.) A state dict or module is written into and returned; ``out=base`` merges in
         place. A path streams to files in bounded memory; a Hugging Face folder keeps its sharding.
     method
-        A name out of :func:`negmerge_ext.methods`; ``"uniform"`` takes the mean everywhere.
+        A name out of :func:`negmerge_ext.methods`: ``"uniform"`` takes the mean everywhere, ``"conflict"``
+        where signs differ, ``"magmax"`` the entry of largest magnitude, ``"ties"`` the mean of the largest
+        entries that have the sign of their sum. A method's parameters are given as in
+        ``"ties:density=0.1,per=tensor"`` or by ``methods()["ties"].with_(density=0.1)``. One that trims
+        (``"ties"``) reads all models two more times first, or four more times if any tensor is fp64;
+        CUDA devices are waited for then, so that the merge cannot be captured in a graph.
     scale
         The coefficient, finite; not used by ``mode="vector"``.
     mode
@@ -220,7 +226,7 @@ def plan_merge(
     finetuned: Sequence[Model],
     *,
     out: PathName,
-    method: str = "negmerge",
+    method: str | Method = "negmerge",
     scale: float = 1.0,
     mode: str = "negate",
     include: str | Sequence[str] | None = None,
@@ -261,11 +267,12 @@ def inspect(
     base: Model,
     finetuned: Sequence[Model],
     *,
-    method: str = "negmerge",
+    method: str | Method = "negmerge",
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     max_memory: int | str | None = None,
     threads: int | None = None,
+    device: object = None,
     progress: bool = False,
 ) -> MergeReport:
     """Statistics of the merged vector, and how far the fine-tuned checkpoints agree; nothing is written.
@@ -274,9 +281,9 @@ def inspect(
     :class:`~negmerge_ext.TensorStats` of the report has the histogram ``agreement`` as well.
     """
     options = Options.parse(method=method, include=include, exclude=exclude)
-    settings = parse_settings(max_memory, threads, progress)
+    settings = parse_settings(max_memory, threads, progress, device)
     models = as_pool(finetuned)
-    _, plan = plan_models(base, models, options)
+    _, plan = plan_models(base, models, options, settings.device)
     return stream.inspect(plan, settings)
 
 

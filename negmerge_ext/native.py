@@ -44,11 +44,11 @@ PATCHED = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Addresses, per tensor, of the running sum and sign masks of an unfinished merge."""
+    """Addresses, per tensor, of an unfinished merge's running values, sign masks and numbers of signs."""
 
-    sum: Column
-    positive: Column
-    negative: Column
+    values: Column
+    positive: Column = ()
+    negative: Column = ()
     counts: Column = ()
 
 
@@ -76,11 +76,13 @@ def merge(
     files: Sequence[tuple[int, bytes]] = (),
     base_file: Column = (),
     finetuned_file: Column = (),
+    thresholds: np.ndarray | Sequence[float] = (),
 ) -> None:
     """Merge a batch of tensors given by address; see ``docs/architecture.md``.
 
-    Addresses and element counts are int64, codes uint8, file numbers int32; ``finetuned``,
-    ``finetuned_dtype`` and ``finetuned_file`` are ``[tensors, models]``, flat or not. Raises
+    Addresses and element counts are int64, codes uint8, file numbers int32, thresholds float64;
+    ``finetuned``, ``finetuned_dtype``, ``finetuned_file`` and, if the method trims, ``thresholds`` are
+    ``[tensors, models]``, flat or not. Raises
     :data:`ReadError` for a file that cannot be read.
     """
     _core.merge(
@@ -99,13 +101,52 @@ def merge(
         stats,
         keep,
         histogram,
-        () if state is None else (state.sum, state.positive, state.negative, state.counts),
+        () if state is None else (state.values, state.positive, state.negative, state.counts),
         begin,
         end,
         threads or default_threads(),
         files,
         base_file,
         finetuned_file,
+        thresholds,
+    )
+
+
+def count_magnitudes(
+    *,
+    numel: Column,
+    compute: Column,
+    base: Column,
+    base_dtype: Column,
+    finetuned: Column,
+    finetuned_dtype: Column,
+    prefixes: Sequence[int],
+    shift: int,
+    bits: int,
+    wide: bool,
+    counts: np.ndarray,
+    threads: int = 0,
+) -> None:
+    """Count the magnitudes of all differences of each model by some of their bits.
+
+    Columns are those of :func:`merge`, all in main memory. A magnitude's bits are those of |δ| as an fp32
+    number, or with ``wide`` as an fp64 number (which tensors computed in fp64 need). Where the bits from
+    ``shift + bits`` on are the model's prefix, the number in the ``bits`` bits from ``shift`` on is counted:
+    ``counts`` is int64 ``[models, 2 ** bits]``, added to.
+    """
+    _core.count_magnitudes(
+        numel,
+        compute,
+        base,
+        base_dtype,
+        finetuned,
+        finetuned_dtype,
+        prefixes,
+        shift,
+        bits,
+        wide,
+        counts,
+        threads or default_threads(),
     )
 
 

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError, DeviceMemoryError
+from .device_failures import TENSORS, named
+from .errors import DeviceError
 from .native import Column, Position, State
 
 _NAME = f"{__package__}._cuda"
-
-#: cudaErrorMemoryAllocation.
-OUT_OF_MEMORY = 2
 
 
 def is_built() -> bool:
@@ -78,11 +76,13 @@ def merge(
     end: bool = True,
     stats: int = 0,
     histogram: int = 0,
+    thresholds: np.ndarray | Sequence[float] = (),
 ) -> None:
     """Have a batch of tensors merged on a device; returns when the work is on the stream.
 
     Arguments are those of :func:`negmerge_ext.native.merge`, with device addresses; stats and histogram are
-    addresses, too (0: none). Raises :class:`DeviceMemoryError` and :class:`DeviceError`.
+    addresses, too (0: none), thresholds are in main memory. Raises
+    :class:`~negmerge_ext.errors.DeviceMemoryError` and :class:`DeviceError`.
     """
     cuda = module()
     try:
@@ -102,16 +102,65 @@ def merge(
             out,
             out_dtype,
             keep,
-            () if state is None else (state.sum, state.positive, state.negative, state.counts),
+            () if state is None else (state.values, state.positive, state.negative, state.counts),
             begin,
             end,
             workspace,
             workspace_size,
             stats,
             histogram,
+            thresholds,
         )
     except cuda.CudaError as problem:
-        raise _named(problem, device) from problem
+        raise named(problem, device, TENSORS) from problem
+
+
+def magnitudes_workspace_bytes(tensors: int, models: int) -> int:
+    """Bytes of device memory that :func:`count_magnitudes` needs."""
+    found: int = module().magnitudes_workspace_bytes(tensors, models)
+    return found
+
+
+def count_magnitudes(
+    *,
+    device: int,
+    stream: int,
+    numel: Column,
+    compute: Column,
+    base: Column,
+    base_dtype: Column,
+    finetuned: Column,
+    finetuned_dtype: Column,
+    prefixes: Sequence[int],
+    shift: int,
+    bits: int,
+    wide: bool,
+    workspace: int,
+    workspace_size: int,
+    counts: int,
+) -> None:
+    """:func:`negmerge_ext.native.count_magnitudes` on a device, whose addresses are given; not waited for."""
+    cuda = module()
+    try:
+        cuda.count_magnitudes(
+            device,
+            stream,
+            numel,
+            compute,
+            base,
+            base_dtype,
+            finetuned,
+            finetuned_dtype,
+            prefixes,
+            shift,
+            bits,
+            wide,
+            workspace,
+            workspace_size,
+            counts,
+        )
+    except cuda.CudaError as problem:
+        raise named(problem, device, TENSORS) from problem
 
 
 def patch_workspace_bytes(tensors: int) -> int:
@@ -126,7 +175,7 @@ def remember(rows: np.ndarray, *, device: int, stream: int, workspace: int, work
     try:
         cuda.remember(device, stream, rows, workspace, workspace_size)
     except cuda.CudaError as problem:
-        raise _named(problem, device) from problem
+        raise named(problem, device, TENSORS) from problem
 
 
 def move(
@@ -149,17 +198,4 @@ def move(
     try:
         cuda.move(device, stream, rows, source, target, workspace, workspace_size, misplaced)
     except cuda.CudaError as problem:
-        raise _named(problem, device) from problem
-
-
-def _named(problem: Exception, device: int) -> DeviceError | DeviceMemoryError:
-    message, code = (*problem.args, 0)[:2]
-    if code == OUT_OF_MEMORY:
-        return DeviceMemoryError(
-            f"cuda:{device} is out of memory: {message}",
-            remedy="Free memory of the device, or merge .cpu() copies",
-        )
-    return DeviceError(
-        f"cuda:{device} failed: {message}",
-        remedy="After a failed launch CUDA may refuse all further work: start the process again",
-    )
+        raise named(problem, device, TENSORS) from problem

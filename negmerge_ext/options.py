@@ -48,7 +48,7 @@ class Options:
     def parse(
         cls,
         *,
-        method: str = "negmerge",
+        method: str | Method = "negmerge",
         scale: float = 1.0,
         mode: str = "negate",
         include: str | Sequence[str] | None = None,

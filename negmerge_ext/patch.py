@@ -13,6 +13,7 @@ from .engine.patch_applying import apply_to_path
 from .engine.patch_making import make_file, make_in_memory
 from .errors import OptionError
 from .inputs import as_pool, labels_of, parse_settings, parse_threads, plan_models
+from .methods import Method
 from .options import Options
 from .patches.description import Description, PatchedTensor
 from .patches.in_place import InPlacePatch
@@ -59,13 +60,14 @@ class Patch:
         base: Model,
         finetuned: Sequence[Model],
         *,
-        method: str = "negmerge",
+        method: str | Method = "negmerge",
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         out: PathName | None = None,
         overwrite: bool = False,
         max_memory: int | str | None = None,
         threads: int | None = None,
+        device: object = None,
         progress: bool | Progress = False,
     ) -> Patch:
         """Compute the merged vector of ``base`` and ``finetuned``.
@@ -75,9 +77,9 @@ class Patch:
         from it; an existing file is replaced only with ``overwrite``.
         """
         options = Options.parse(method=method, mode="vector", include=include, exclude=exclude)
-        settings = parse_settings(max_memory, threads, progress)
+        settings = parse_settings(max_memory, threads, progress, device)
         models = as_pool(finetuned)
-        _, plan = plan_models(base, models, options)
+        _, plan = plan_models(base, models, options, settings.device)
         inputs = input_identities(plan, labels_of(base, models))
         if out is None:
             if overwrite:
@@ -164,7 +166,7 @@ class Patch:
 
     @property
     def method(self) -> str:
-        """Name of the merge method."""
+        """The merge method, with its parameters."""
         return self._description.method
 
     @property

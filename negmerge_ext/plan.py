@@ -121,7 +121,8 @@ class Plan(Generic[RowsT]):
     tensors: every tensor of the base in its stored order. base: the rows of all of them.
     merged: indices into ``tensors`` of those that are merged, in order. finetuned[k]: the rows of the
     merged tensors (only those, in the order of ``merged``) in model k. finetuned_dtypes: their dtypes as
-    native codes, uint8 ``[N, len(merged)]``.
+    native codes, uint8 ``[N, len(merged)]``. thresholds: float64 ``[len(merged), N]``, what differences must
+    reach to be looked at, if the method trims and once they are known (:mod:`.engine.trimming`).
     """
 
     options: Options
@@ -130,6 +131,13 @@ class Plan(Generic[RowsT]):
     base: RowsT
     finetuned: tuple[RowsT, ...]
     finetuned_dtypes: np.ndarray
+    thresholds: np.ndarray | None = None
+
+    def thresholds_of(self, tensors: np.ndarray) -> np.ndarray:
+        """float64 ``[tensors, N]``: the thresholds of merged tensors, by plan index; or no numbers."""
+        if self.thresholds is None:
+            return np.empty(0)
+        return np.asarray(self.thresholds[np.searchsorted(self.tensors.merged, tensors)])
 
     @property
     def models(self) -> int:

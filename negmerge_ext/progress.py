@@ -57,6 +57,13 @@ def reporting(progress: bool | Progress) -> Iterator[Progress | None]:
         yield show
 
 
+def after(progress: Progress | None, nbytes: int) -> Progress | None:
+    """``progress`` for a pass over the input before which ``nbytes`` were read already."""
+    if progress is None or nbytes == 0:
+        return progress
+    return lambda done, total: progress(nbytes + done, nbytes + total)
+
+
 def in_two_passes(progress: Progress | None) -> tuple[Progress | None, Progress | None]:
     """``progress`` for a first pass over the input, and for a second that follows it."""
     if progress is None:

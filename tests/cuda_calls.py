@@ -56,6 +56,7 @@ class Emulated:
         begin: bool = True,
         end: bool = True,
         threads: int = 0,
+        thresholds: Sequence[float] = (),
     ) -> None:
         """Without ``stats``, no statistics; ``threads`` mean nothing here."""
         given = np.size(finetuned) // max(len(numel), 1)
@@ -64,10 +65,11 @@ class Emulated:
         self.module.merge(
             *(0, 0, method, mode, scale, models, numel, compute, base, base_dtype),
             *(finetuned, finetuned_dtype, out, out_dtype, keep),
-            () if state is None else (state.sum, state.positive, state.negative, state.counts),
+            () if state is None else (state.values, state.positive, state.negative, state.counts),
             *(begin, end, workspace.address, size),
             0 if stats is None else stats.ctypes.data,
             0 if histogram is None else histogram.ctypes.data,
+            thresholds,
         )
         workspace.check_guards()
 

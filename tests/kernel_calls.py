@@ -58,6 +58,7 @@ class Tensor:
             return offset % 64 - (offset % dtype.itemsize if whole_items else 0)
 
         self.case, self.numel = case, case.base.size
+        self.thresholds = case.thresholds()
         self.compute = oracle.compute_dtype([case.base, *case.finetuned])
         self.base = Buffer(case.base, place(offset, case.base.dtype))
         self.finetuned = [Buffer(x, place(offset * (3 + k), x.dtype)) for k, x in enumerate(case.finetuned)]
@@ -162,8 +163,9 @@ class _Chunk:
     def __init__(self, tensor: Tensor, start: int, stop: int) -> None:
         self.tensor, self.start, self.numel = tensor, start, stop - start
         self.keep = tensor.keep.address + start // 8
-        self.sum = Buffer.unwritten(self.numel, tensor.compute)
-        words = -(-self.numel // 16)
+        method = get_method(tensor.case.method)
+        self.values = Buffer.unwritten(method.values * self.numel, tensor.compute)
+        words = -(-self.numel // 16) if method.signs else 0
         self.positive, self.negative = Buffer.unwritten(words, np.uint16), Buffer.unwritten(words, np.uint16)
         self.counts = Buffer.unwritten(2 * self.numel, np.uint16)
 
@@ -171,7 +173,7 @@ class _Chunk:
         return buffer.address + self.start * buffer.dtype.itemsize
 
     def state_buffers(self) -> list[Buffer]:
-        return [self.sum, self.positive, self.negative, self.counts]
+        return [self.values, self.positive, self.negative, self.counts]
 
 
 def _merge_chunks(
@@ -186,7 +188,7 @@ def _merge_chunks(
 ) -> None:
     first = chunks[0].tensor.case
     state = native.State(
-        sum=[c.sum.address for c in chunks],
+        values=[c.values.address for c in chunks],
         positive=[c.positive.address for c in chunks],
         negative=[c.negative.address for c in chunks],
         counts=() if histogram is None else [c.counts.address for c in chunks],
@@ -212,6 +214,7 @@ def _merge_chunks(
             begin=begin,
             end=end,
             threads=threads,
+            thresholds=[limit for c in chunks for limit in c.tensor.thresholds[models]],
         )
     for chunk in chunks:
         for buffer in chunk.state_buffers():

@@ -31,7 +31,7 @@ def random_cases(seed: int, number: int) -> list[Case]:
         dtypes = tuple(DTYPES[(i // 6 + (0 if alike else k)) % 6] for k in range(models))
         kind = KINDS[int(rng.integers(len(KINDS)))]
         base, finetuned = fill(rng, kind, (size,), base_dtype, dtypes)
-        case = Case(base, finetuned, METHODS[i % 5 == 0], MODES[i % 3], float(rng.normal()))
+        case = Case(base, finetuned, METHODS[i * 7 // 3 % len(METHODS)], MODES[i % 3], float(rng.normal()))
         out_dtype = DTYPES[int(rng.integers(6))] if i % 2 else base_dtype
         about = f"case {i}: {kind} {size} {base_dtype} <- {dtypes} -> {out_dtype}"
         cases.append(replace(case, out_dtype=out_dtype, about=about))
@@ -49,7 +49,9 @@ def write_cases(path: Path, cases: Sequence[Case], instruction_set: str) -> None
             first_models, offset, threads = (i % (models + 1)) or models, (i * 7) % 64, 1 + i % 3
             file.write(struct.pack("<QQQQ", models, first_models, offset, threads))
             file.write(struct.pack("<QQQ", case.base.size, compute, code(case.out_dtype)))
-            for array in (case.base, *case.finetuned):
+            file.write(struct.pack("<Q", code(case.base.dtype)) + case.base.tobytes())
+            file.write(np.array(case.thresholds(), np.float64).tobytes())
+            for array in case.finetuned:
                 file.write(struct.pack("<Q", code(array.dtype)) + array.tobytes())
 
 

@@ -14,6 +14,7 @@ from functools import cache
 
 import ml_dtypes
 import numpy as np
+from method_oracles import ORACLES
 
 F64 = np.dtype(np.float64)
 F32 = np.dtype(np.float32)
@@ -92,16 +93,24 @@ def deltas(base: np.ndarray, finetuned: Sequence[np.ndarray]) -> list[np.ndarray
 
 
 def task_vector(
-    base: np.ndarray, finetuned: Sequence[np.ndarray], *, method: str = "negmerge"
+    base: np.ndarray,
+    finetuned: Sequence[np.ndarray],
+    *,
+    method: str = "negmerge",
+    limits: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The merged task vector τ in C, and the mask of the elements that entered it."""
-    mean = _divided(_total(deltas(base, finetuned)), len(finetuned))
-    if method == "uniform":
-        return mean, np.ones(base.shape, bool)
-    if method != "negmerge":
-        raise ValueError(method)
-    keep = _consensus(deltas(base, finetuned))
-    return np.where(keep, mean, np.zeros((), mean.dtype)), keep
+    """The merged task vector τ in C, and the mask of the elements that entered it.
+
+    limits: the models' thresholds of a method that trims; default: :func:`thresholds`.
+    """
+    vector, keep, _ = _merged(base, finetuned, method, limits)
+    return vector, keep
+
+
+def thresholds(base: np.ndarray, finetuned: Sequence[np.ndarray], *, method: str) -> list[float] | None:
+    """What the differences of each model must reach, if the method trims; of this tensor alone."""
+    find = ORACLES[method].thresholds
+    return None if find is None else find(deltas(base, finetuned))
 
 
 def merge(
@@ -112,10 +121,11 @@ def merge(
     mode: str = "negate",
     scale: float = 1.0,
     out_dtype: np.dtype | None = None,
+    limits: Sequence[float] | None = None,
 ) -> np.ndarray:
     """The merged tensor in ``out_dtype`` (default: the base's)."""
     dtype = base.dtype if out_dtype is None else np.dtype(out_dtype)
-    vector, keep = task_vector(base, finetuned, method=method)
+    vector, keep = task_vector(base, finetuned, method=method, limits=limits)
     if mode == "vector":
         return convert(vector, dtype)
     return apply(base, vector, keep, mode=mode, scale=scale, out_dtype=dtype)
@@ -141,9 +151,15 @@ def apply(
     return np.asarray(chosen).view(dtype)
 
 
-def statistics(base: np.ndarray, finetuned: Sequence[np.ndarray], *, method: str = "negmerge") -> Statistics:
+def statistics(
+    base: np.ndarray,
+    finetuned: Sequence[np.ndarray],
+    *,
+    method: str = "negmerge",
+    limits: Sequence[float] | None = None,
+) -> Statistics:
     """The statistics that the merge reports of τ."""
-    vector, keep = task_vector(base, finetuned, method=method)
+    vector, keep, strange = _merged(base, finetuned, method, limits)
     with np.errstate(all="ignore"):
         flat = vector.reshape(-1).astype(F64)
         squares = flat * flat
@@ -152,7 +168,7 @@ def statistics(base: np.ndarray, finetuned: Sequence[np.ndarray], *, method: str
     return Statistics(
         elements=base.size,
         kept=int(keep.sum()),
-        non_finite=int((~np.isfinite(_total(deltas(base, finetuned)))).sum()),
+        non_finite=int(strange.sum()),
         norm=_correctly_rounded_norm(squares),
         norm_exact=math.sqrt(total),
         sum_squares=total,
@@ -190,23 +206,13 @@ def agreement(base: np.ndarray, finetuned: Sequence[np.ndarray]) -> np.ndarray:
     return np.bincount(camp, minlength=len(finetuned) + 1).astype(np.int64)
 
 
-def _total(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    total = vectors[0]
-    with np.errstate(all="ignore"):
-        for vector in vectors[1:]:
-            total = np.add(total, vector, dtype=total.dtype)
-    return np.asarray(total)
-
-
-def _divided(total: np.ndarray, count: int) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return np.asarray(np.divide(total, total.dtype.type(count), dtype=total.dtype))
-
-
-def _consensus(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    all_positive = np.logical_and.reduce([vector > 0 for vector in vectors])
-    all_negative = np.logical_and.reduce([vector < 0 for vector in vectors])
-    return np.asarray(all_positive | all_negative)
+def _merged(
+    base: np.ndarray, finetuned: Sequence[np.ndarray], method: str, limits: Sequence[float] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    oracle, vectors = ORACLES[method], deltas(base, finetuned)
+    if limits is None and oracle.thresholds is not None:
+        limits = oracle.thresholds(vectors)
+    return oracle.merged(vectors, limits or [])
 
 
 def _correctly_rounded_norm(squares: np.ndarray) -> float:

@@ -80,7 +80,7 @@ class StandInDevices:
         monkeypatch.setattr(native_cuda, "module", lambda: _OnDeviceZero(module))
         monkeypatch.setattr(state_dict, "scan", scanned)
         self._forbid_looking(monkeypatch)
-        for name in ("merge", "copy", "populate", "remember", "move"):
+        for name in ("merge", "copy", "populate", "remember", "move", "count_magnitudes"):
             monkeypatch.setattr(native, name, self._on_cpu_only(getattr(native, name)))
 
     def _forbid_looking(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +128,10 @@ class _OnDeviceZero:
         assert stream == _STREAM + device
         self._module.merge(0, 0, *arguments)
 
+    def count_magnitudes(self, device: int, stream: int, *arguments: Any) -> None:
+        assert stream == _STREAM + device
+        self._module.count_magnitudes(0, 0, *arguments)
+
     def remember(self, device: int, stream: int, *arguments: Any) -> None:
         assert stream == _STREAM + device
         self._module.remember(0, 0, *arguments)
@@ -140,7 +144,7 @@ class _OnDeviceZero:
 def _numbers(value: object) -> np.ndarray:
     """What may be addresses among the arguments of a native call."""
     if isinstance(value, native.State):
-        return np.concatenate([_numbers(value.sum), _numbers(value.positive), _numbers(value.negative)])
+        return np.concatenate([_numbers(value.values), _numbers(value.positive), _numbers(value.negative)])
     if isinstance(value, np.ndarray) and value.dtype == native.PATCHED:
         return np.concatenate([value[name].astype(np.int64) for name in ("elements", "base", "values")])
     if isinstance(value, (list, np.ndarray)) and np.asarray(value).dtype == np.int64:

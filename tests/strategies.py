@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import oracle
 from hypothesis import strategies as st
+from method_oracles import ORACLES
 from oracle import DTYPES
 from values import KINDS, fill
 
-METHODS = ("negmerge", "uniform")
+METHODS = tuple(ORACLES)
 MODES = ("negate", "add", "vector")
 
 
@@ -39,6 +40,16 @@ class Case:
             scale=self.scale,
             out_dtype=self.out_dtype,
         )
+
+    @property
+    def alone(self) -> str:
+        """The method as :func:`negmerge_ext.merge` takes it, of tensors that know nothing of each other."""
+        trims = ORACLES[self.method].thresholds is not None
+        return f"{self.method}:per=tensor" if trims else self.method
+
+    def thresholds(self) -> list[float]:
+        """Of each model, if the method trims; otherwise none."""
+        return oracle.thresholds(self.base, self.finetuned, method=self.method) or []
 
 
 def sizes(largest: int = 40_000) -> st.SearchStrategy[int]:

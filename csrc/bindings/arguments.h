@@ -1,9 +1,12 @@
 // What Python gives the compiled module: checked, and as the kernels take it.
 #pragma once
 
+#include <pybind11/gil_safe_call_once.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstddef>
+#include <initializer_list>
 #include <stdexcept>
 #include <utility>
 
@@ -55,6 +58,7 @@ void without_gil(Work&& work) {
 // Arrays by tensor; what is given as something else is converted.
 using AddressArray = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 using NumberArray = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using CodeArray = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 static_assert(sizeof(void*) == sizeof(int64_t) && sizeof(Dtype) == sizeof(uint8_t), "arrays are read where they lie");
 
@@ -63,6 +67,23 @@ inline const Dtype* dtypes_of(const CodeArray& codes) {
   const auto* first = codes.data();
   for (py::ssize_t i = 0; i < codes.size(); i++) dtype_of(first[i]);
   return reinterpret_cast<const Dtype*>(first);
+}
+
+// A field of a struct as numpy has it.
+struct Field {
+  const char* name;
+  const char* format;
+  size_t offset;
+};
+
+inline py::dtype record_dtype(std::initializer_list<Field> fields, size_t size) {
+  py::list names, formats, offsets;
+  for (const Field& field : fields) {
+    names.append(field.name);
+    formats.append(field.format);
+    offsets.append(field.offset);
+  }
+  return {std::move(names), std::move(formats), std::move(offsets), static_cast<py::ssize_t>(size)};
 }
 
 inline size_t length(const py::array& array) { return static_cast<size_t>(array.size()); }

@@ -5,6 +5,7 @@
 
 namespace negmerge {
 
+void bind_magnitudes(pybind11::module_& module);
 void bind_merge(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
 void bind_patch(pybind11::module_& module);

@@ -16,8 +16,9 @@ void merge(int method, int mode, double scale, size_t models, const AddressArray
            const CodeArray& finetuned_dtype, const AddressArray& out, const CodeArray& out_dtype,
            const py::object& stats, const AddressArray& keep, const py::object& histogram,
            const std::vector<AddressArray>& state, bool begin, bool end, int threads, const Paths& paths,
-           const NumberArray& base_file, const NumberArray& finetuned_file) {
-  const Columns columns = {numel, compute, base, base_dtype, finetuned, finetuned_dtype, out, out_dtype, keep, state};
+           const NumberArray& base_file, const NumberArray& finetuned_file, const DoubleArray& thresholds) {
+  const Columns columns = {numel, compute,   base, base_dtype, finetuned, finetuned_dtype,
+                           out,   out_dtype, keep, state,      thresholds};
   require(threads > 0, "threads must be positive");
   const Merge job = merge_of(method, mode, scale, models, columns, begin, end, !histogram.is_none());
   check_lengths(columns, job);
@@ -38,6 +39,12 @@ void merge(int method, int mode, double scale, size_t models, const AddressArray
 }  // namespace
 
 void bind_merge(py::module_& module) {
+  py::list methods;
+  for (int number = 0; number < kMethods; number++) {
+    const MethodFacts facts = facts_of(static_cast<uint8_t>(number));
+    methods.append(py::make_tuple(facts.name, facts.values, facts.signs, facts.thresholds));
+  }
+  module.attr("METHODS") = py::tuple(methods);
   module.attr("BLOCK") = kBlock;
   module.attr("SCRATCH") = kScratch;
   bind_read_error(module, "negmerge_ext._core");

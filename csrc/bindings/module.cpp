@@ -42,6 +42,7 @@ void bind_instruction_sets(py::module_& module) {
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.doc() = "Kernels on raw addresses; use negmerge_ext.native.";
   negmerge::bind_merge(module);
+  negmerge::bind_magnitudes(module);
   negmerge::bind_patch(module);
   negmerge::bind_memory(module);
   negmerge::bind_scan(module);

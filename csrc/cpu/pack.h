@@ -89,7 +89,7 @@ NEGMERGE_HD Pack<V> magnitude(Pack<V> a) {
   for (V& r : a.v) r = V::magnitude(r);
   return a;
 }
-// The ends of a range of differences, see csrc/arithmetic.h.
+// The ends of a range of differences, see csrc/methods/sign_mean.h.
 template <class V>
 NEGMERGE_HD Pack<V> lower(Pack<V> a, const Pack<V>& b) {
   for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::lower(a.v[i], b.v[i]);
@@ -136,6 +136,28 @@ NEGMERGE_HD PackMask<V> is_number(const Pack<V>& a) {
   PackMask<V> mask;
   for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::equal(a.v[i], a.v[i]);
   return mask;
+}
+template <class V>
+NEGMERGE_HD PackMask<V> at_least(const Pack<V>& a, const Pack<V>& b) {
+  PackMask<V> mask;
+  for (int i = 0; i < Pack<V>::kRegisters; i++)
+    mask.m[i] = V::mask_or(V::above(a.v[i], b.v[i]), V::equal(a.v[i], b.v[i]));
+  return mask;
+}
+// NaN too.
+template <class V>
+NEGMERGE_HD PackMask<V> not_zero(const Pack<V>& a) {
+  PackMask<V> mask;
+  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::not_equal(a.v[i], V(0));
+  return mask;
+}
+template <class V>
+NEGMERGE_HD PackMask<V> everywhere(const PackMask<V>&) {
+  return PackMask<V>::all();
+}
+template <class V>
+NEGMERGE_HD PackMask<V> complement(const PackMask<V>& a) {
+  return PackMask<V>::from_bits(~a.bits());
 }
 template <class V>
 NEGMERGE_HD PackMask<V> both(PackMask<V> a, const PackMask<V>& b) {

@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "../bindings/columns.h"
+#include "../bindings/magnitudes.h"
 #include "../bindings/patched.h"
 #include "devices.h"
 #include "enqueue.h"
+#include "enqueue_magnitudes.h"
 #include "enqueue_patch.h"
 #include "file_bindings.h"
 
@@ -50,7 +52,7 @@ void check_addresses(const std::vector<Tensor>& tensors, const Merge& job) {
     const State& state = tensor.state;
     bool aligned = multiple_of(tensor.base, item_size(tensor.base_dtype)) &&
                    multiple_of(tensor.out, item_size(tensor.out_dtype)) && multiple_of(tensor.keep, 2) &&
-                   multiple_of(state.sum, item_size(tensor.compute)) && multiple_of(state.positive, 2) &&
+                   multiple_of(state.values, item_size(tensor.compute)) && multiple_of(state.positive, 2) &&
                    multiple_of(state.negative, 2) && multiple_of(state.counts, 2);
     for (size_t k = 0; k < job.models_given; k++)
       aligned &= multiple_of(tensor.finetuned[k], item_size(tensor.finetuned_dtype[k]));
@@ -62,17 +64,37 @@ void merge(int device, Address stream, int method, int mode, double scale, size_
            const CodeArray& compute, const AddressArray& base, const CodeArray& base_dtype,
            const AddressArray& finetuned, const CodeArray& finetuned_dtype, const AddressArray& out,
            const CodeArray& out_dtype, const AddressArray& keep, const std::vector<AddressArray>& state, bool begin,
-           bool end, Address workspace, size_t workspace_size, Address stats, Address histogram) {
-  const Columns columns = {numel, compute, base, base_dtype, finetuned, finetuned_dtype, out, out_dtype, keep, state};
+           bool end, Address workspace, size_t workspace_size, Address stats, Address histogram,
+           const DoubleArray& thresholds) {
+  const Columns columns = {numel, compute,   base, base_dtype, finetuned, finetuned_dtype,
+                           out,   out_dtype, keep, state,      thresholds};
   const Merge job = merge_of(method, mode, scale, models, columns, begin, end, histogram != 0);
   check_lengths(columns, job);
   const std::vector<Tensor> tensors = tensors_of(columns, job, [](size_t, int) { return false; });
   check_addresses(tensors, job);
   require(workspace % 16 == 0, "the workspace must be at a multiple of 16");
+  require(stats % 8 == 0 && histogram % 8 == 0, kMisaligned);
   const py::gil_scoped_release released;
   const OnDevice on_device(device);
   enqueue_merge(job, tensors, pointer<void>(workspace), workspace_size, pointer<TensorStats>(stats),
                 pointer<int64_t>(histogram), pointer<void>(stream));
+}
+
+void count_magnitudes(int device, Address stream, const AddressArray& numel, const CodeArray& compute,
+                      const AddressArray& base, const CodeArray& base_dtype, const AddressArray& finetuned,
+                      const CodeArray& finetuned_dtype, const std::vector<uint64_t>& prefixes, int shift, int bits,
+                      bool wide, Address workspace, size_t workspace_size, Address counts) {
+  const MagnitudeColumns columns =
+      magnitude_columns(numel, compute, base, base_dtype, finetuned, finetuned_dtype, prefixes, shift, bits, wide);
+  Merge job;
+  job.models_given = prefixes.size();
+  check_addresses(columns.tensors, job);
+  require(counts != 0 && counts % 8 == 0, "counts must be the address of int64 numbers");
+  require(workspace % 16 == 0, "the workspace must be at a multiple of 16");
+  const py::gil_scoped_release released;
+  const OnDevice on_device(device);
+  enqueue_count_magnitudes(columns.tensors, columns.digits, pointer<void>(workspace), workspace_size,
+                           pointer<int64_t>(counts), pointer<void>(stream));
 }
 
 std::vector<CountedTensor> patched_tensors(const py::array& rows, Address workspace) {
@@ -126,6 +148,8 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   m.def("devices", &device_list, "The devices present; RuntimeError with CUDA's reason where there are none.");
   m.def("workspace_bytes", &workspace_of_merge);
   m.def("merge", &merge);
+  m.def("magnitudes_workspace_bytes", &magnitudes_workspace_bytes);
+  m.def("count_magnitudes", &count_magnitudes);
   m.def("patch_workspace_bytes", &patch_workspace_bytes);
   m.def("remember", &remember);
   m.def("move", &move);

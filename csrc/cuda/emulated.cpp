@@ -6,6 +6,7 @@
 #include "../cpu/float_environment.h"
 #include "devices.h"
 #include "launches.h"
+#include "magnitude_kernel.h"
 #include "merge_kernel.h"
 #include "norm_kernel.h"
 #include "patch_kernel.h"
@@ -35,8 +36,11 @@ void for_each_block(uint32_t blocks, size_t shared_size, Kernel&& kernel) {
 
 template <class C>
 void run_general(const Call& call, uint32_t blocks) {
-  for_each_block<Shared<C>>(blocks, Shared<C>::bytes(call.stats != nullptr),
-                            [&](const Cta& cta, Shared<C>& shared) { merge_general<C>(cta, call, shared); });
+  Methods::with(call.method, [&](auto method) {
+    using A = typename decltype(method)::Accumulation;
+    for_each_block<Shared<C>>(blocks, Shared<C>::bytes(call.stats != nullptr),
+                              [&](const Cta& cta, Shared<C>& shared) { merge_general<A, C>(cta, call, shared); });
+  });
 }
 template <Dtype kDtype>
 void run_plain(const Call& call, uint32_t blocks) {
@@ -69,6 +73,15 @@ void launch_merge(Variant variant, const Call& call, uint32_t blocks, Stream) {
 void launch_add_norms(const Call& call, Stream) {
   for_each_block<SharedNorms>(call.rows, sizeof(SharedNorms),
                               [&](const Cta& cta, SharedNorms& shared) { add_norms(cta, call, shared); });
+}
+
+void launch_count_magnitudes(bool in_double, const MagnitudeCall& call, uint32_t blocks, Stream) {
+  for_each_block(blocks, [&](const Cta& cta) {
+    if (in_double)
+      count_magnitudes<double>(cta, call);
+    else
+      count_magnitudes<float>(cta, call);
+  });
 }
 
 void launch_remember(const PatchCall& call, uint32_t blocks, Stream) {

@@ -3,6 +3,19 @@
 namespace negmerge::cuda {
 namespace {
 
+// The rule of a method whose accumulation the plain kernels have; false if it has another one.
+bool plain_method(uint8_t number, SignRule* rule) {
+  bool plain = false;
+  Methods::with(number, [&](auto method) {
+    using M = decltype(method);
+    if constexpr (kIsSignMean<M>) {
+      plain = true;
+      *rule = M::rule();
+    }
+  });
+  return plain;
+}
+
 bool power_of_two(size_t number) { return (number & (number - 1)) == 0; }
 
 }  // namespace
@@ -16,7 +29,9 @@ size_t workspace_bytes(const std::vector<size_t>& numel, size_t models_given, bo
 void enqueue_merge(const Merge& merge, const std::vector<Tensor>& tensors, void* workspace, size_t workspace_size,
                    TensorStats* stats, int64_t* histogram, Stream stream) {
   const bool statistics = merge.end && stats != nullptr;
-  const bool plain_allowed = merge.begin && merge.end && !statistics && histogram == nullptr;
+  SignRule rule = {};
+  const bool plain_allowed =
+      plain_method(merge.method, &rule) && merge.begin && merge.end && !statistics && histogram == nullptr;
   const HostTable table(tensors, merge.models_given, plain_allowed);
   const size_t norms = statistics ? table.blocks() * sizeof(BlockNorm) : 0;
   if (table.bytes().size() + norms > workspace_size) throw std::invalid_argument("the workspace is too small");
@@ -25,6 +40,7 @@ void enqueue_merge(const Merge& merge, const std::vector<Tensor>& tensors, void*
   launch_upload(table.bytes().data(), table.bytes().size(), workspace, stream);
   Call call = {};
   call.method = merge.method;
+  call.rule = rule;
   call.mode = merge.mode;
   call.begin = merge.begin;
   call.end = merge.end;

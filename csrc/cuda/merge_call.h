@@ -15,11 +15,12 @@ struct BlockNorm {
 struct Call {
   Table table;  // first_block: that of the group
   uint32_t rows;
-  Method method;
+  uint8_t method;
   Mode mode;
   bool begin, end;
   uint32_t models, models_given;
   double scale;
+  SignRule rule;           // of a method that the plain kernels know
   double reciprocal;       // of the number of models if that is a power of two, else 0
   TensorStats* stats;      // null: no statistics
   BlockNorm* block_norms;  // by block of the batch, with statistics

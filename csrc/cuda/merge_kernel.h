@@ -40,32 +40,28 @@ struct Shared {
   static constexpr size_t bytes(bool statistics) { return statistics ? sizeof(Shared) : offsetof(Shared, lanes); }
 };
 
-// Up to four neighbouring elements on their way through a merge.
-template <class C>
+// Up to four neighbouring elements on their way through a merge of the accumulation A.
+template <class A, class C>
 struct Quad {
   using V = Value<C>;
+  using Running = typename A::template Running<V>;
   static constexpr int kSize = static_cast<int>(kQuad);
 
   size_t element;  // the first
   int count;       // how many exist
   bool wide;       // whether they are loaded and stored together
   uint32_t base_word[sizeof(C)];
-  V base[kSize], sum[kSize];
-  DeltaRange<V> range[kSize];
+  V base[kSize];
+  Running running[kSize];
   uint32_t positive[kSize], negative[kSize];  // numbers of differences, for a histogram
 
   template <Dtype kDtype>
   NEGMERGE_HD Packed<kDtype, kSize> load(const void* stream) const {
-    const auto* from = static_cast<const uint8_t*>(stream) + element * item_size(kDtype);
-    return wide ? Packed<kDtype, kSize>::load(from) : Packed<kDtype, kSize>::load_first(count, from);
+    return load_at<kDtype>(static_cast<const uint8_t*>(stream) + element * item_size(kDtype), wide);
   }
   template <Dtype kDtype>
   NEGMERGE_HD void store(const Packed<kDtype, kSize>& packed, void* stream) const {
-    auto* to = static_cast<uint8_t*>(stream) + element * item_size(kDtype);
-    if (wide)
-      packed.store(to);
-    else
-      packed.store_first(count, to);
+    store_at(packed, static_cast<uint8_t*>(stream) + element * item_size(kDtype), wide);
   }
   NEGMERGE_HD uint32_t nibble(const uint16_t* words) const {
     return static_cast<uint32_t>(words[element / kPack]) >> element % kPack;
@@ -81,18 +77,22 @@ struct Quad {
 
   NEGMERGE_HD void start() {
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
-      sum[i] = V(static_cast<C>(kEmptySum));
-      range[i] = DeltaRange<V>();
+      A::start(running[i]);
       positive[i] = negative[i] = 0;
     }
   }
   // From the state that an earlier call left: a range of differences that says no more than their signs.
   NEGMERGE_HD void resume(const Row& row, bool counting) {
-    const auto sums = load<kDtypeOf<C>>(row.state.sum);
-    const uint32_t all_positive_bits = nibble(row.state.positive), all_negative_bits = nibble(row.state.negative);
+    NEGMERGE_UNROLL for (int v = 0; v < A::kValues; v++) {
+      const auto values = load_at<kDtypeOf<C>>(value_in_state(row, v), wide_in_state(row));
+      NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) running[i].value[v] = decode<C, kDtypeOf<C>>(values.at(i));
+    }
+    if constexpr (A::kSigns) {
+      const uint32_t all_positive_bits = nibble(row.state.positive), all_negative_bits = nibble(row.state.negative);
+      NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) running[i].range = {
+          all_positive_bits >> i & 1 ? V::most() : V(0), all_negative_bits >> i & 1 ? V::least() : V(0)};
+    }
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
-      sum[i] = decode<C, kDtypeOf<C>>(sums.at(i));
-      range[i] = {all_positive_bits >> i & 1 ? V::most() : V(0), all_negative_bits >> i & 1 ? V::least() : V(0)};
       if (counting && i < count) {
         positive[i] = row.state.counts[element + i];
         negative[i] = row.state.counts[row.numel + element + i];
@@ -101,9 +101,9 @@ struct Quad {
   }
 
   template <Dtype kDtype>
-  NEGMERGE_HD void visit_packed(const Packed<kDtype, kSize>& packed, bool counting) {
+  NEGMERGE_HD void visit_packed(const Packed<kDtype, kSize>& packed, const double* threshold, bool counting) {
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
-      const V delta = visit(decode<C, kDtype>(packed.at(i)), base[i], sum[i], range[i]);
+      const V delta = add_model<A>(decode<C, kDtype>(packed.at(i)), base[i], threshold, running[i]);
       if (!counting) continue;
       positive[i] += above_zero(delta).v;
       negative[i] += below_zero(delta).v;
@@ -113,6 +113,7 @@ struct Quad {
     constexpr uint32_t kTogether = 4;
     const void* const* finetuned = call.table.finetuned + row.first_model;
     const Dtype* dtypes = call.table.finetuned_dtype + row.first_model;
+    const double* thresholds = call.table.threshold + row.first_model;
     for (uint32_t k = 0; k < call.models_given;) {
       const Dtype first = dtypes[k];
       const bool together = k + kTogether <= call.models_given && dtypes[k + 1] == first && dtypes[k + 2] == first &&
@@ -122,12 +123,12 @@ struct Quad {
           // All are on their way before the first is used.
           const auto a = load<dtype.value>(finetuned[k]), b = load<dtype.value>(finetuned[k + 1]);
           const auto c = load<dtype.value>(finetuned[k + 2]), d = load<dtype.value>(finetuned[k + 3]);
-          visit_packed<dtype.value>(a, counting);
-          visit_packed<dtype.value>(b, counting);
-          visit_packed<dtype.value>(c, counting);
-          visit_packed<dtype.value>(d, counting);
+          visit_packed<dtype.value>(a, thresholds + k, counting);
+          visit_packed<dtype.value>(b, thresholds + k + 1, counting);
+          visit_packed<dtype.value>(c, thresholds + k + 2, counting);
+          visit_packed<dtype.value>(d, thresholds + k + 3, counting);
         } else {
-          visit_packed<dtype.value>(load<dtype.value>(finetuned[k]), counting);
+          visit_packed<dtype.value>(load<dtype.value>(finetuned[k]), thresholds + k, counting);
         }
       });
       k += together ? kTogether : 1;
@@ -136,35 +137,39 @@ struct Quad {
 
   // Leaves what is known so far to a later call; bits of both signs go to shared memory.
   NEGMERGE_HD void save(const Row& row, bool counting, int quad, Shared<C>& shared) const {
-    Packed<kDtypeOf<C>, kSize> sums;
-    uint32_t positive_bits = 0, negative_bits = 0;
+    NEGMERGE_UNROLL for (int v = 0; v < A::kValues; v++) {
+      Packed<kDtypeOf<C>, kSize> values;
+      NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) values.put(i, encode<kDtypeOf<C>>(running[i].value[v]));
+      store_at(values, value_in_state(row, v), wide_in_state(row));
+    }
+    if constexpr (A::kSigns) {
+      uint32_t positive_bits = 0, negative_bits = 0;
+      NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
+        positive_bits |= static_cast<uint32_t>(all_positive(running[i].value[0], running[i].range).v) << i;
+        negative_bits |= static_cast<uint32_t>(all_negative(running[i].value[0], running[i].range).v) << i;
+      }
+      shared.bits[0][quad] = static_cast<uint8_t>(positive_bits);
+      shared.bits[1][quad] = static_cast<uint8_t>(negative_bits);
+    }
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
-      sums.put(i, encode<kDtypeOf<C>>(sum[i]));
-      positive_bits |= static_cast<uint32_t>(all_positive(sum[i], range[i]).v) << i;
-      negative_bits |= static_cast<uint32_t>(all_negative(sum[i], range[i]).v) << i;
       if (counting && i < count) {
         row.state.counts[element + i] = static_cast<uint16_t>(positive[i]);
         row.state.counts[row.numel + element + i] = static_cast<uint16_t>(negative[i]);
       }
     }
-    store<kDtypeOf<C>>(sums, row.state.sum);
-    shared.bits[0][quad] = static_cast<uint8_t>(positive_bits);
-    shared.bits[1][quad] = static_cast<uint8_t>(negative_bits);
   }
 
   NEGMERGE_HD void finish(const Call& call, const Row& row, int quad, Shared<C>& shared) const {
     const V models(static_cast<C>(call.models)), scale(static_cast<C>(call.scale));
-    const V reciprocal(static_cast<C>(call.reciprocal));
     V value[kSize];
     uint32_t kept_bits = 0, strange_bits = 0;
     NEGMERGE_UNROLL for (int i = 0; i < kSize; i++) {
-      const Flag agreed = either(all_positive(sum[i], range[i]), all_negative(sum[i], range[i]));
-      const Flag kept = {i < count && (call.method == Method::uniform || agreed.v)};
-      const V merged = call.reciprocal != 0 ? merged_vector_by_reciprocal(sum[i], reciprocal, kept)
-                                            : merged_vector(sum[i], models, kept);
+      const Outcome<V> outcome = outcome_of(call.method, running[i], models);
+      const Flag kept = {i < count && outcome.kept.v};
+      const V merged = select(kept, outcome.merged, V(0));
       value[i] = result(call.mode, base[i], merged, kept, scale);
       kept_bits |= static_cast<uint32_t>(kept.v) << i;
-      strange_bits |= static_cast<uint32_t>(i < count && !is_finite(sum[i]).v) << i;
+      strange_bits |= static_cast<uint32_t>(i < count && !is_finite(outcome.total).v) << i;
       if (call.stats != nullptr) shared.merged_at(quad * kSize + i) = merged.v;
     }
     shared.bits[0][quad] = static_cast<uint8_t>(kept_bits);
@@ -174,6 +179,37 @@ struct Quad {
   }
 
  private:
+  template <Dtype kDtype>
+  NEGMERGE_HD Packed<kDtype, kSize> load_at(const void* from, bool at_once) const {
+    return at_once ? Packed<kDtype, kSize>::load(from) : Packed<kDtype, kSize>::load_first(count, from);
+  }
+  template <Dtype kDtype>
+  NEGMERGE_HD void store_at(const Packed<kDtype, kSize>& packed, void* to, bool at_once) const {
+    if (at_once)
+      packed.store(to);
+    else
+      packed.store_first(count, to);
+  }
+
+  // Of a pack that is not whole, only the first values need lie where they can be taken together.
+  NEGMERGE_HD C* value_in_state(const Row& row, int value) const {
+    const size_t first = element - element % kPack, left = row.numel - first, in_pack = left < kPack ? left : kPack;
+    return static_cast<C*>(row.state.values) + first * A::kValues + static_cast<size_t>(value) * in_pack +
+           element % kPack;
+  }
+  NEGMERGE_HD bool wide_in_state(const Row& row) const {
+    return wide && (A::kValues == 1 || row.numel - (element - element % kPack) >= kPack);
+  }
+
+  static NEGMERGE_HD Outcome<V> outcome_of(uint8_t number, const Running& accumulated, V models) {
+    Outcome<V> outcome = {V(0), V(0), {false}};
+    Methods::with(number, [&](auto method) {
+      using M = decltype(method);
+      if constexpr (std::is_same_v<typename M::Accumulation, A>) outcome = M::finish(accumulated, models);
+    });
+    return outcome;
+  }
+
   NEGMERGE_HD void write(const Call& call, const Row& row, const V* value, uint32_t kept_bits) const {
     // What is not kept is the base's own bits: a conversion and back would change those of some NaN.
     const uint32_t own = row.out_dtype == row.base_dtype && call.mode != Mode::vector ? ~kept_bits : 0;
@@ -227,9 +263,10 @@ NEGMERGE_HD uint32_t joined(const uint8_t* bits, int pack, int quads) {
   return word;
 }
 
-template <class C>
+template <class A, class C>
 NEGMERGE_HD void merge_general(const Cta& cta, const Call& call, Shared<C>& shared) {
   using S = Shared<C>;
+  using Q = Quad<A, C>;
   const uint32_t r = find_row(call.table.first_block, call.rows, cta.block);
   const Row& row = call.table.rows[r];
   const uint32_t block = cta.block - call.table.first_block[r];
@@ -244,13 +281,13 @@ NEGMERGE_HD void merge_general(const Cta& cta, const Call& call, Shared<C>& shar
   });
   for (size_t start = begin; start < end; start += S::kRound) {
     const int elements = static_cast<int>(end - start < S::kRound ? end - start : S::kRound);
-    const int quads = (elements + Quad<C>::kSize - 1) / Quad<C>::kSize;
+    const int quads = (elements + Q::kSize - 1) / Q::kSize;
     cta.each([&](int thread) {
       for (int q = thread; q < quads; q += kThreads) {
-        Quad<C> quad;
+        Q quad;
         quad.element = start + static_cast<size_t>(q) * kQuad;
-        quad.count = elements - q * Quad<C>::kSize < Quad<C>::kSize ? elements - q * Quad<C>::kSize : Quad<C>::kSize;
-        quad.wide = row.wide && quad.count == Quad<C>::kSize;
+        quad.count = elements - q * Q::kSize < Q::kSize ? elements - q * Q::kSize : Q::kSize;
+        quad.wide = row.wide && quad.count == Q::kSize;
         quad.load_base(row);
         quad.start();
         if (!call.begin) quad.resume(row, counting);
@@ -262,7 +299,7 @@ NEGMERGE_HD void merge_general(const Cta& cta, const Call& call, Shared<C>& shar
       }
     });
     cta.each([&](int thread) {
-      for (int pack = thread; pack < (quads + 3) / 4; pack += kThreads) {
+      for (int pack = thread; (call.end || A::kSigns) && pack < (quads + 3) / 4; pack += kThreads) {
         const uint32_t first = joined(shared.bits[0], pack, quads), second = joined(shared.bits[1], pack, quads);
         const size_t word = start / kPack + static_cast<size_t>(pack);
         if (!call.end) {

@@ -1,4 +1,5 @@
-// One block of a merge as it nearly always is: all of one dtype and at once, and nothing asked for but the output.
+// One block of a merge as it nearly always is: a mean chosen by signs, all of one dtype and at once, and nothing asked
+// for but the output.
 #pragma once
 
 #include "launch.h"
@@ -55,7 +56,7 @@ struct Plain {
     P packed = {};
     NEGMERGE_UNROLL for (int i = 0; i < kElements; i++) {
       const Flag agreed = either(all_positive(sum[i], range[i]), all_negative(sum[i], range[i]));
-      const Flag kept = {call.method == Method::uniform || agreed.v};
+      const Flag kept = {agreed.v ? call.rule.agreeing : call.rule.others};
       const V merged = call.reciprocal != 0 ? merged_vector_by_reciprocal(sum[i], reciprocal, kept)
                                             : merged_vector(sum[i], models, kept);
       const auto bits = encode<kDtype>(result(call.mode, decode<C, kDtype>(base.at(i)), merged, kept, scale));

@@ -12,7 +12,7 @@ constexpr size_t kAlignment = 16;
 size_t rounded(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
 
 bool plain(const Tensor& tensor, size_t models) {
-  if (tensor.out == nullptr || tensor.keep != nullptr || tensor.state.sum != nullptr) return false;
+  if (tensor.out == nullptr || tensor.keep != nullptr || tensor.state.values != nullptr) return false;
   const Dtype dtype = tensor.base_dtype;
   if (tensor.out_dtype != dtype || dtype == Dtype::e4m3 || dtype == Dtype::e5m2) return false;
   if (tensor.compute != (dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32)) return false;
@@ -40,7 +40,7 @@ bool aligned(const void* address, Dtype dtype, size_t elements) {
 bool all_aligned(const Tensor& tensor, size_t models, Variant variant) {
   const size_t elements = variant < Variant::general_f32 ? 16 / item_size(tensor.base_dtype) : kQuad;
   bool all = aligned(tensor.base, tensor.base_dtype, elements) && aligned(tensor.out, tensor.out_dtype, elements) &&
-             aligned(tensor.state.sum, tensor.compute, elements);
+             aligned(tensor.state.values, tensor.compute, elements);
   for (size_t k = 0; k < models; k++) all &= aligned(tensor.finetuned[k], tensor.finetuned_dtype[k], elements);
   return all;
 }
@@ -60,11 +60,15 @@ HostTable::HostTable(const std::vector<Tensor>& tensors, size_t models, bool pla
 
   first_block_ = rounded(planned.size() * sizeof(Row));
   finetuned_ = rounded(first_block_ + (planned.size() + kVariants) * sizeof(uint32_t));
-  finetuned_dtype_ = finetuned_ + planned.size() * models * sizeof(void*);
+  threshold_ = finetuned_ + planned.size() * models * sizeof(void*);
+  const bool thresholds =
+      std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) { return tensor.threshold != nullptr; });
+  finetuned_dtype_ = threshold_ + (thresholds ? planned.size() * models * sizeof(double) : 0);
   bytes_.resize(rounded(finetuned_dtype_ + planned.size() * models * sizeof(Dtype)));
   auto* rows = reinterpret_cast<Row*>(bytes_.data());
   auto* first_block = reinterpret_cast<uint32_t*>(bytes_.data() + first_block_);
   auto* finetuned = reinterpret_cast<const void**>(bytes_.data() + finetuned_);
+  auto* threshold = reinterpret_cast<double*>(bytes_.data() + threshold_);
   auto* finetuned_dtype = reinterpret_cast<Dtype*>(bytes_.data() + finetuned_dtype_);
 
   size_t blocks = 0;
@@ -88,6 +92,7 @@ HostTable::HostTable(const std::vector<Tensor>& tensors, size_t models, bool pla
                tensor.out_dtype,
                all_aligned(tensor, models, variant)};
     std::copy_n(tensor.finetuned, models, finetuned + r * models);
+    if (tensor.threshold != nullptr) std::copy_n(tensor.threshold, models, threshold + r * models);
     std::copy_n(tensor.finetuned_dtype, models, finetuned_dtype + r * models);
     blocks += blocks_of(tensor.numel);
     if (blocks > std::numeric_limits<int32_t>::max()) throw std::invalid_argument("too many elements for one call");
@@ -101,13 +106,13 @@ HostTable::HostTable(const std::vector<Tensor>& tensors, size_t models, bool pla
 Table HostTable::at(const void* address) const {
   const auto* start = static_cast<const unsigned char*>(address);
   return {reinterpret_cast<const Row*>(start), reinterpret_cast<const uint32_t*>(start + first_block_),
-          reinterpret_cast<const void* const*>(start + finetuned_),
+          reinterpret_cast<const void* const*>(start + finetuned_), reinterpret_cast<const double*>(start + threshold_),
           reinterpret_cast<const Dtype*>(start + finetuned_dtype_)};
 }
 
 size_t largest_table(size_t tensors, size_t models) {
   return rounded(tensors * sizeof(Row)) + rounded((tensors + kVariants) * sizeof(uint32_t)) +
-         rounded(tensors * models * (sizeof(void*) + sizeof(Dtype)));
+         rounded(tensors * models * (sizeof(void*) + sizeof(double) + sizeof(Dtype)));
 }
 
 }  // namespace negmerge::cuda

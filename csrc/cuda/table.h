@@ -21,7 +21,7 @@ struct Row {
   uint16_t* keep;
   State state;
   uint64_t numel;
-  uint64_t first_model;  // where its models begin among the addresses, and their dtypes among the dtypes
+  uint64_t first_model;  // where its models begin among the addresses, dtypes and thresholds
   uint32_t tensor;       // its number in the batch
   uint32_t first_block;  // the number of its first block among those of the whole batch
   Dtype base_dtype, out_dtype;
@@ -33,6 +33,7 @@ struct Table {
   const Row* rows;
   const uint32_t* first_block;  // [rows + groups]: numbers of the first block of each row of a group, and one past them
   const void* const* finetuned;
+  const double* threshold;  // if the method has thresholds
   const Dtype* finetuned_dtype;
 };
 
@@ -83,7 +84,7 @@ class HostTable {
  private:
   std::vector<Group> groups_;
   std::vector<unsigned char> bytes_;
-  size_t first_block_ = 0, finetuned_ = 0, finetuned_dtype_ = 0;
+  size_t first_block_ = 0, finetuned_ = 0, threshold_ = 0, finetuned_dtype_ = 0;
   uint32_t blocks_ = 0;
 };
 

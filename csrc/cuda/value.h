@@ -1,8 +1,8 @@
-// One element as csrc/arithmetic.h wants it, in device code and in the same kernels run on the host. On the device the
+// One element as csrc/methods/ want it, in device code and in the same kernels run on the host. On the device the
 // operations are intrinsics, which are never contracted to a fused operation, whatever the compiler is told.
 #pragma once
 
-#include "../arithmetic.h"
+#include "../methods.h"
 
 #if defined(__CUDA_ARCH__)
 #define NEGMERGE_ROUNDED(on_device, on_host) on_device
@@ -17,6 +17,7 @@ struct Value;
 
 template <>
 struct Value<float> {
+  using Scalar = float;
   float v;
   Value() = default;
   NEGMERGE_HD explicit Value(float value) : v(value) {}
@@ -38,6 +39,7 @@ struct Value<float> {
 
 template <>
 struct Value<double> {
+  using Scalar = double;
   double v;
   Value() = default;
   NEGMERGE_HD explicit Value(double value) : v(value) {}
@@ -100,6 +102,17 @@ template <class T>
 NEGMERGE_HD Value<T> magnitude(Value<T> a) {
   return Value<T>(a.v < 0 ? -a.v : a.v);
 }
+template <class T>
+NEGMERGE_HD Flag at_least(Value<T> a, Value<T> b) {
+  return {a.v >= b.v};
+}
+// NaN too.
+template <class T>
+NEGMERGE_HD Flag not_zero(Value<T> a) {
+  return {a.v != 0};
+}
+NEGMERGE_HD Flag everywhere(Flag) { return {true}; }
+NEGMERGE_HD Flag complement(Flag a) { return {!a.v}; }
 NEGMERGE_HD Flag both(Flag a, Flag b) { return {a.v && b.v}; }
 NEGMERGE_HD Flag either(Flag a, Flag b) { return {a.v || b.v}; }
 template <class T>

@@ -6,10 +6,10 @@
 namespace negmerge::cuda {
 namespace {
 
-// The base, sums, masks and counts of a piece whose models come in groups stay on the device.
+// The base, running values, masks and counts of a piece whose models come in groups stay on the device.
 constexpr size_t kGroupedElements = kGroupedBlocks * kBlock;
-constexpr size_t kSums = kGroupedElements * sizeof(double);
-constexpr size_t kPositive = kSums + kGroupedElements * sizeof(double);
+constexpr size_t kValues = kGroupedElements * sizeof(double);
+constexpr size_t kPositive = kValues + kMostValues * kGroupedElements * sizeof(double);
 constexpr size_t kNegative = kPositive + keep_bytes(kGroupedElements);
 constexpr size_t kCounts = kNegative + keep_bytes(kGroupedElements);
 constexpr size_t kStateBytes = kCounts + 2 * kGroupedElements * sizeof(uint16_t);
@@ -91,7 +91,7 @@ void Worker::start_group(const FileMerge& job, const Load& load, size_t first, s
                                       whole.finetuned[k], whole.finetuned_dtype[k], piece);
     append_rows(slot, group, whole, piece, base, models, first, group.end ? &slot.made[p] : nullptr);
     if (load.in_groups)
-      for (size_t row = 0; row < rows_.size(); row++) place_state(rows_[row], row * kBlock);
+      for (size_t row = 0; row < rows_.size(); row++) place_state(rows_[row], facts_of(group.method), row * kBlock);
   }
 
   if (!group.end) slot.made.clear();
@@ -162,6 +162,7 @@ void Worker::append_rows(const Slot& slot, const Merge& group, const Tensor& who
     row.base = base + begin * item_size(whole.base_dtype);
     row.finetuned = addresses_.data() + addresses_.size();
     row.finetuned_dtype = whole.finetuned_dtype + first;
+    if (whole.threshold != nullptr) row.threshold = whole.threshold + first;
     for (size_t k = 0; k < group.models_given; k++)
       addresses_.push_back(models[k] + begin * item_size(row.finetuned_dtype[k]));
     if (whole.out != nullptr)
@@ -172,10 +173,12 @@ void Worker::append_rows(const Slot& slot, const Merge& group, const Tensor& who
   }
 }
 
-void Worker::place_state(Tensor& row, size_t begin) const {
-  row.state.sum = state_ + kSums + begin * item_size(row.compute);
-  row.state.positive = reinterpret_cast<uint16_t*>(state_ + kPositive) + begin / kPack;
-  row.state.negative = reinterpret_cast<uint16_t*>(state_ + kNegative) + begin / kPack;
+void Worker::place_state(Tensor& row, const MethodFacts& method, size_t begin) const {
+  row.state.values = state_ + kValues + begin * method.values * item_size(row.compute);
+  if (method.signs) {
+    row.state.positive = reinterpret_cast<uint16_t*>(state_ + kPositive) + begin / kPack;
+    row.state.negative = reinterpret_cast<uint16_t*>(state_ + kNegative) + begin / kPack;
+  }
   row.state.counts = reinterpret_cast<uint16_t*>(state_ + kCounts) + 2 * begin;
 }
 

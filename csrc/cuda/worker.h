@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../cpu/block_table.h"
+#include "../method_facts.h"
 #include "device_memory.h"
 #include "loads.h"
 
@@ -23,6 +24,7 @@ struct FileMerge {
 
 class Worker {
  public:
+  // slot: a multiple of kSlotAlignment.
   Worker(const DeviceApi& api, size_t slot);
   ~Worker() { abandon(); }
 
@@ -64,7 +66,7 @@ class Worker {
                     const Piece& piece) const;
   void append_rows(const Slot& slot, const Merge& group, const Tensor& whole, const Piece& piece, const char* base,
                    const std::vector<const char*>& models, size_t first, const Made* made);
-  void place_state(Tensor& row, size_t begin) const;
+  void place_state(Tensor& row, const MethodFacts& method, size_t begin) const;
   void finish(Slot& slot);
   void deliver(const Slot& slot) const;
 

@@ -9,6 +9,7 @@
 #include "../cpu/dispatch.h"
 #include "../cpu/pool.h"
 #include "../cpu/tuning.h"
+#include "../method_facts.h"
 
 namespace negmerge {
 namespace {
@@ -24,12 +25,14 @@ size_t offset_of(const void* address) { return reinterpret_cast<size_t>(address)
 const void* moved(const void* address, size_t bytes) { return static_cast<const char*>(address) + bytes; }
 void* moved(void* address, size_t bytes) { return static_cast<char*>(address) + bytes; }
 
-// Elements of a tensor that are read at once: whole blocks, so that statistics do not depend on it.
-size_t piece_elements(const FileTensor& source, size_t models) {
+// Elements of a tensor that are read at once: whole blocks, so that statistics do not depend on it. What is known of
+// them between groups of models must leave half of the scratch to the models.
+size_t piece_elements(const FileTensor& source, size_t models, size_t values) {
+  const size_t most = kScratch / 2 / (values * item_size(source.tensor.compute) * kBlock);
   size_t widest = in_file(source.base_file) ? item_size(source.tensor.base_dtype) : 1;
   for (size_t k = 0; k < models; k++)
     if (in_file(source.finetuned_file[k])) widest = std::max(widest, item_size(source.tensor.finetuned_dtype[k]));
-  return std::max<size_t>(1, kShortestRead / (kBlock * widest)) * kBlock;
+  return std::max<size_t>(1, std::min(most, kShortestRead / (kBlock * widest))) * kBlock;
 }
 
 // One thread's memory, given out from the beginning.
@@ -121,6 +124,7 @@ class Piece {
     group.end = end == merge_.models;
     part_.finetuned = scratch_.models.data() + first;
     part_.finetuned_dtype = whole_.finetuned_dtype + first;
+    if (whole_.threshold != nullptr) part_.threshold = whole_.threshold + first;
     const Kernels& kernels = active_kernels();
     for (size_t begin = 0; begin < elements_; begin += kBlock)
       kernels.merge_block(group, part_, begin, std::min(begin + kBlock, elements_), stats + begin / kBlock, histogram);
@@ -151,9 +155,12 @@ class Piece {
 
   void place_state() {
     const size_t packs = (elements_ + kPack - 1) / kPack;
-    part_.state.sum = scratch_.take(elements_ * item_size(whole_.compute));
-    part_.state.positive = static_cast<uint16_t*>(scratch_.take(packs * sizeof(uint16_t)));
-    part_.state.negative = static_cast<uint16_t*>(scratch_.take(packs * sizeof(uint16_t)));
+    const MethodFacts facts = facts_of(merge_.method);
+    part_.state.values = scratch_.take(facts.values * elements_ * item_size(whole_.compute));
+    if (facts.signs) {
+      part_.state.positive = static_cast<uint16_t*>(scratch_.take(packs * sizeof(uint16_t)));
+      part_.state.negative = static_cast<uint16_t*>(scratch_.take(packs * sizeof(uint16_t)));
+    }
     if (merge_.histogram) part_.state.counts = static_cast<uint16_t*>(scratch_.take(2 * elements_ * sizeof(uint16_t)));
   }
 
@@ -174,9 +181,10 @@ bool run_merge_files(const Merge& asked, const std::vector<FileTensor>& tensors,
   merge.statistics = stats != nullptr;
   BlockTable blocks;
   std::vector<size_t> elements, first_piece = {0};
+  const size_t values = facts_of(merge.method).values;
   for (const FileTensor& source : tensors) {
     const size_t numel = source.tensor.numel;
-    elements.push_back(piece_elements(source, merge.models));
+    elements.push_back(piece_elements(source, merge.models, values));
     first_piece.push_back(first_piece.back() + (numel + elements.back() - 1) / elements.back());
     blocks.append(numel);
   }

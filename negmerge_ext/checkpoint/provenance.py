@@ -57,7 +57,7 @@ def provenance(plan: Plan[object], inputs: Sequence[InputIdentity]) -> dict[str,
     options = plan.options
     entries = {
         "version": __version__,
-        "method": options.method.name,
+        "method": str(options.method),
         "mode": options.mode,
         "scale": repr(options.scale),
         "models": str(plan.models),

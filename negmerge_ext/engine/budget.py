@@ -90,7 +90,7 @@ def fit(
     :class:`~negmerge_ext.errors.MemoryBudgetError`, naming the least memory that would do.
     """
     budget = DEFAULT_MEMORY if max_memory is None else max_memory
-    fixed = _fixed_bytes(plan, histogram)
+    fixed = fixed_bytes(plan, histogram)
     wanted = needs.wanted
     blocks = np.minimum(needs.numel, native.BLOCK)
     least = int((blocks * needs.frame)[wanted].max(initial=0) + 7) // 8
@@ -157,10 +157,12 @@ def _reads_itself(plan: Plan[object]) -> bool:
     return bool(plan.finetuned) and any(isinstance(rows, FileRows) for rows in (plan.base, *plan.finetuned))
 
 
-def _fixed_bytes(plan: Plan[object], histogram: bool) -> int:
+def fixed_bytes(plan: Plan[object], histogram: bool = False) -> int:
+    """Bytes of tables and of all that does not depend on how a merge runs."""
     on_disk = [rows for rows in (plan.base, *plan.finetuned) if isinstance(rows, FileRows)]
     tables = sum(rows.file.nbytes + rows.offset.nbytes for rows in on_disk) + plan.finetuned_dtypes.nbytes
     gathers = _GATHERS if any(rows.strides for rows in on_disk) else 0
     counts = 8 * (plan.models + 1) * len(plan.merged) if histogram else 0
+    thresholds = 8 * plan.models * len(plan.merged) if plan.options.method.trim else 0
     objects = _PER_MODEL * (plan.models + 1) + _PER_TENSOR * len(plan.tensors)
-    return _RESERVE + tables + gathers + objects + counts
+    return _RESERVE + tables + gathers + objects + counts + thresholds

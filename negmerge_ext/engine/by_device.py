@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..in_memory.device_memory import CPU
@@ -10,6 +12,7 @@ from ..in_memory.targets import Target
 from ..plan import Plan
 from .cuda import DeviceMerge
 from .memory import merge_in_memory
+from .trimming import find_thresholds
 
 
 def merge_where_it_lies(
@@ -21,6 +24,7 @@ def merge_where_it_lies(
     are exceptions. CUDA devices have their work on torch's current streams when this returns, and may raise
     :class:`~negmerge_ext.errors.DeviceError` and :class:`~negmerge_ext.errors.DeviceMemoryError`.
     """
+    plan = replace(plan, thresholds=find_thresholds(plan, max_memory, threads or None))
     written = np.ones(len(plan.tensors), bool)
     if target.tied:
         written[list(target.tied)] = False

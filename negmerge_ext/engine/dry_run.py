@@ -23,6 +23,7 @@ from .pipeline import Settings
 from .placing import Rows
 from .preparing import prepare
 from .sinks import FileSink
+from .trimming import fit_trimming
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class DryRun:
     """The plan of a merge to files.
 
     merged, copied: numbers of tensors. models: N. bytes_read,
-    bytes_written: of inputs and of all output files (companion files included). chunks: pieces of work.
+    bytes_written: of inputs (thresholds that have to be found first included) and of all output files
+    (companion files included). chunks: pieces of work.
     Verifying reads and computes everything a second time. Of a merge to be resumed, the whole of it counts,
     or, if its output is complete, what is left to do: the verification if that is asked for.
     device: "cpu", "cuda:0" or several. memory_bytes: all main memory that the merge takes, buffer_bytes the
@@ -87,25 +89,27 @@ def dry_run(
     )
     output, complete = prepared.output, prepared.finished is not None
     needs = find_needs(plan, FileSink.wants)
-    shape = None
+    shape = trimming = None
     with suppress(MemoryBudgetError):  # it is among the problems
         shape = fit(plan, needs, settings.max_memory, threads=settings.threads, device=settings.device)
+        trimming = fit_trimming(plan, settings.max_memory, settings.threads)
+    parts = [part for part in (shape, trimming) if part is not None]
     passes = (not complete) + verify
     nbytes = 0 if complete else output.nbytes
     wanted = np.flatnonzero(needs.wanted).tolist()
     return DryRun(
-        method=plan.options.method.name,
+        method=str(plan.options.method),
         scale=plan.options.scale,
         mode=plan.options.mode,
         models=plan.models,
         merged=len(plan.merged),
         copied=len(plan.tensors) - len(plan.merged),
-        bytes_read=passes * int(needs.read_bytes.sum()),
+        bytes_read=passes * int(needs.read_bytes.sum()) + (trimming.bytes_read if trimming and passes else 0),
         bytes_written=nbytes,
         chunks=passes * sum(1 for _ in cut(plan.tensors, wanted, shape.capacity, Position())) if shape else 0,
         device=names_of_devices(plan, settings.device),
-        memory_bytes=shape.memory_bytes if shape else 0,
-        buffer_bytes=shape.buffer_bytes if shape else 0,
+        memory_bytes=max(one.memory_bytes for one in parts) if shape else 0,
+        buffer_bytes=max(one.buffer_bytes for one in parts) if shape else 0,
         device_bytes=shape.workers.device_bytes if shape else 0,
         disk_needed=nbytes,
         disk_free=available_bytes(output) if output.path.parent.is_dir() else None,

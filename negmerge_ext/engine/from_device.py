@@ -59,6 +59,7 @@ def merge_from_device(
         finetuned_dtype=inputs.finetuned_dtype,
         out=out,
         out_dtype=out_dtype,
+        thresholds=plan.thresholds_of(chunk.merged.tensor),
         keep=keep if (chunk.merged_keep != 0).any() else (),
         stats=stats,
         histogram=histogram,

@@ -99,6 +99,7 @@ def _merge_addresses(
         finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
         out=address[-1],
         out_dtype=dtype[-1],
+        thresholds=plan.thresholds_of(index),
         threads=threads,
     )
 

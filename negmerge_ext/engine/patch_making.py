@@ -24,6 +24,7 @@ from .chunks import Piece
 from .pipeline import Settings, run
 from .placing import Rows
 from .sinks import Delivery, Wants
+from .trimming import trim
 
 
 def make_in_memory(
@@ -62,7 +63,8 @@ def _make(
         reporting(settings.progress) as progress,
     ):
         sink = PatchSink(plan, target, pool)
-        result = run(plan, sink, settings, progress=progress)
+        trimmed = trim(plan, sink.wants, settings, progress)
+        result = run(trimmed.plan, sink, settings, progress=trimmed.progress)
     merged = [plan.tensors[index] for index in plan.merged]
     stats = tensor_stats((t.name for t in merged), (t.numel for t in merged), result.rows)
     return describe(plan, inputs, stats, sink.fingerprints)

@@ -282,6 +282,7 @@ def _merge_from_host(
             files=open_files,
             base_file=inputs.base_file,
             finetuned_file=inputs.finetuned_file,
+            thresholds=plan.thresholds_of(chunk.merged.tensor),
         )
     rows[chunk.rows] = stats
     if counts is not None:

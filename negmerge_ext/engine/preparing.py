@@ -29,6 +29,7 @@ from .needs import find_needs
 from .pipeline import Settings
 from .placing import Rows
 from .sinks import FileSink
+from .trimming import fit_trimming
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def budget_problems(plan: Plan[Rows], settings: Settings) -> list[NegmergeError]
     needs = find_needs(plan, FileSink.wants)
     try:
         shape = fit(plan, needs, settings.max_memory, threads=settings.threads, device=settings.device)
+        fit_trimming(plan, settings.max_memory, settings.threads)
         if shape.device != CPU:
             with FileMerger(shape.device, shape.workers.count, shape.workers.slot):
                 pass

@@ -1,4 +1,4 @@
-"""An unfinished merge in memory: per element the sum of task vectors so far, and two sign bits."""
+"""An unfinished merge in memory: what its method knows of each element so far."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _TYPES: dict[int, np.dtype] = {CODES["F64"]: np.dtype(np.float64), CODES["F32"]:
 
 
 class RunningSum:
-    """The sums of the merged tensors of ``plan``; its tensors are numbered as in ``plan.merged``.
+    """The merged tensors of ``plan`` on their way; its tensors are numbered as in ``plan.merged``.
 
-    Takes 4 bytes (8 where C is fp64) and two bits per element, however many models are added, on the device
-    that the base's tensor is on. base: the rows of all tensors of the base; they must not change. numel:
-    int64, elements of each; compute: int64, native codes of their compute types.
+    Takes 4 bytes (8 where C is fp64) for each of the method's running values and, if it looks at signs, two
+    bits per element, however many models are added, on the device that the base's tensor is on. base: the
+    rows of all tensors of the base; they must not change. numel: int64, elements of each; compute: int64,
+    native codes of their compute types.
     """
 
     def __init__(self, plan: Plan[MemoryRows], base: MemoryRows) -> None:
@@ -36,20 +37,25 @@ class RunningSum:
         self.models = 0
         self.numel = plan.tensors.table.numel[merged]
         self.compute = plan.tensors.compute[merged]
-        self._method = plan.options.method.code
+        self._method = plan.options.method
         self._rows = base  # keeps the memory at these addresses
         self._device = base.device[merged]
         self._base = base.address[merged]
         self._base_dtype = plan.tensors.table.dtype[merged]
         sizes = list(zip(self.numel.tolist(), self.compute.tolist(), self._device.tolist(), strict=True))
-        self._sum = [Room(numel * _TYPES[compute].itemsize, device) for numel, compute, device in sizes]
-        self._signs = [Room(2 * keep_nbytes(numel), device) for numel, _, device in sizes]
+        self._values = [Room(numel * self._value_bytes(compute), device) for numel, compute, device in sizes]
+        masks = 2 if self._method.signs else 0
+        self._signs = [Room(masks * keep_nbytes(numel), device) for numel, _, device in sizes]
         positive = np.array([room.address for room in self._signs], np.int64)
         self._state = native.State(
-            sum=np.array([room.address for room in self._sum], np.int64),
+            values=np.array([room.address for room in self._values], np.int64),
             positive=positive,
             negative=positive + [keep_nbytes(numel) for numel in self.numel.tolist()],
         )
+
+    def _value_bytes(self, compute: int) -> int:
+        """Bytes of an element's running values."""
+        return self._method.values * _TYPES[compute].itemsize
 
     def workspaces(self) -> dict[int, Room]:
         """Room on every device for one :meth:`add`.
@@ -63,16 +69,24 @@ class RunningSum:
         }
 
     def add(
-        self, finetuned: np.ndarray, dtypes: np.ndarray, threads: int, workspaces: dict[int, Room]
+        self,
+        finetuned: np.ndarray,
+        dtypes: np.ndarray,
+        thresholds: np.ndarray | None,
+        threads: int,
+        workspaces: dict[int, Room],
     ) -> None:
         """Add a model, given by the addresses and native dtype codes of its tensors.
 
-        What a signal handler raises can come out of it, and the sums are unusable then. Work for a device is
-        on torch's current stream when this returns.
+        thresholds: float64 ``[tensors, 1]``, if the method trims. What a signal handler raises can come out
+        of it, and the sums are unusable then. Work for a device is on torch's current stream when this
+        returns.
         """
         nowhere = np.zeros_like(self.numel)
         self._merge(
-            MODES["vector"], 0.0, finetuned, dtypes, nowhere, self.compute, threads, workspaces=workspaces
+            *(MODES["vector"], 0.0, finetuned, dtypes, nowhere, self.compute, threads),
+            workspaces=workspaces,
+            thresholds=thresholds,
         )
         self.models += 1
 
@@ -107,17 +121,18 @@ class RunningSum:
                 patch.append(index, begin, bits, values[:kept])
 
     def contents(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The sum of a tensor's task vectors in C, ``[numel]``, and its sign bits as bytes, on the CPU."""
-        return self._sum[index].on_cpu().view(_TYPES[int(self.compute[index])]), self._signs[index].on_cpu()
+        """A tensor's running values in C, one after the other, and its sign bits as bytes, on the CPU."""
+        values = self._values[index].on_cpu().view(_TYPES[int(self.compute[index])])
+        return values, self._signs[index].on_cpu()
 
-    def restore(self, index: int, sums: np.ndarray, signs: np.ndarray) -> None:
+    def restore(self, index: int, values: np.ndarray, signs: np.ndarray) -> None:
         """Give a tensor what :meth:`contents` once told; ``models`` is the caller's to set."""
-        self._sum[index].write(sums)
+        self._values[index].write(values)
         self._signs[index].write(signs)
 
     def same(self, index: int, other: int) -> bool:
         """Whether two tensors have equal sums and signs, so that equal bases have equal results."""
-        rooms = (self._signs, self._sum)
+        rooms = (self._signs, self._values)
         return all(room[index].same_as(room[other]) for room in rooms)
 
     def _vector(self, index: int, begin: int, count: int, vector: Room, keep: Room, threads: int) -> None:
@@ -139,7 +154,7 @@ class RunningSum:
             out_dtype=[compute],
             keep=[keep.address],
             state=native.State(
-                sum=[self._state.sum[index] + begin * _TYPES[compute].itemsize],
+                values=[self._state.values[index] + begin * self._value_bytes(compute)],
                 positive=[self._state.positive[index] + keep_nbytes(begin)],
                 negative=[self._state.negative[index] + keep_nbytes(begin)],
             ),
@@ -157,12 +172,13 @@ class RunningSum:
         threads: int,
         stats: np.ndarray | None = None,
         workspaces: dict[int, Room] | None = None,
+        thresholds: np.ndarray | None = None,
     ) -> None:
         adds = len(finetuned) > 0
         for device in np.unique(self._device).tolist():
             here = self._device == device
             rows = None if stats is None else stats[here]
-            state = (self._state.sum, self._state.positive, self._state.negative)
+            state = (self._state.values, self._state.positive, self._state.negative)
             self._call(
                 device,
                 threads,
@@ -181,6 +197,7 @@ class RunningSum:
                 begin=adds and self.models == 0,
                 end=not adds,
                 stats=rows,
+                thresholds=() if thresholds is None else thresholds[here],
                 workspace=None if workspaces is None else workspaces.get(device),
             )
             if stats is not None:
@@ -196,6 +213,6 @@ class RunningSum:
         **columns: Any,
     ) -> None:
         if device == CPU:
-            native.merge(method=self._method, stats=stats, threads=threads, **columns)
+            native.merge(method=self._method.code, stats=stats, threads=threads, **columns)
         else:
-            merge_batch(device, method=self._method, stats=stats, workspace=workspace, **columns)
+            merge_batch(device, method=self._method.code, stats=stats, workspace=workspace, **columns)

@@ -24,6 +24,7 @@ from .pipeline import Result, Settings, run
 from .placing import Rows
 from .preparing import prepare
 from .sinks import FileSink, InMemory, Places, StatisticsOnly
+from .trimming import trim
 from .verifying import VerifyingSink
 
 __all__ = ["Settings", "inspect", "merge_into_memory", "merge_to_path", "run"]
@@ -64,8 +65,12 @@ def merge_to_path(
     output, finished = prepared.output, prepared.finished
     if finished is not None:
         tidy(output)
-        with reporting(settings.progress) as progress:
-            result = _verify(plan, output, output.paths, settings, progress) if verify else None
+        result = None
+        if verify:
+            with reporting(settings.progress) as progress:
+                trimmed = trim(plan, VerifyingSink.wants, settings, progress)
+                checked = _verify(trimmed.plan, output, output.paths, settings, trimmed.progress)
+                result = trimmed.counted(checked)
         rows = finished.rows if result is None else result.rows
         return _report(plan, rows, result, began, settings, output=output, resumed=True, verified=verify)
 
@@ -78,8 +83,10 @@ def merge_to_path(
         ) as writer,
         reporting(settings.progress) as progress,
     ):
-        first, second = in_two_passes(progress) if verify else (progress, None)
         start = writer.begin(resume=resume)
+        trimmed = trim(plan, FileSink.wants, settings, progress, passes=1 + verify)
+        plan = trimmed.plan
+        first, second = in_two_passes(trimmed.progress) if verify else (trimmed.progress, None)
         rows = np.zeros(len(plan.merged), NATIVE_STATS) if start is None else start.rows
         sink = FileSink(writer, _places(plan, output), rows)
         result = run(plan, sink, settings, start=start, progress=first)
@@ -91,7 +98,7 @@ def merge_to_path(
     return _report(
         plan,
         result.rows,
-        replace(result, bytes_read=read),
+        trimmed.counted(replace(result, bytes_read=read)),
         began,
         settings,
         output=output,
@@ -111,7 +118,9 @@ def merge_into_memory(plan: Plan[Rows], addresses: np.ndarray, settings: Setting
     """
     began = time.monotonic()
     with reporting(settings.progress) as progress:
-        result = run(plan, InMemory(addresses), settings, progress=progress)
+        sink = InMemory(addresses)
+        trimmed = trim(plan, sink.wants, settings, progress)
+        result = trimmed.counted(run(trimmed.plan, sink, settings, progress=trimmed.progress))
     return _report(plan, result.rows, result, began, settings)
 
 
@@ -123,7 +132,9 @@ def inspect(plan: Plan[Rows], settings: Settings) -> MergeReport:
     """
     began = time.monotonic()
     with reporting(settings.progress) as progress:
-        result = run(plan, StatisticsOnly(), settings, histogram=True, progress=progress)
+        sink = StatisticsOnly()
+        trimmed = trim(plan, sink.wants, settings, progress)
+        result = trimmed.counted(run(trimmed.plan, sink, settings, histogram=True, progress=trimmed.progress))
     return _report(plan, result.rows, result, began, settings)
 
 
@@ -154,7 +165,7 @@ def _report(
     names, elements = [tensor.name for tensor in tensors], [tensor.numel for tensor in tensors]
     histogram = None if result is None else result.histogram
     return MergeReport(
-        method=plan.options.method.name,
+        method=str(plan.options.method),
         scale=plan.options.scale,
         mode=plan.options.mode,
         models=plan.models,

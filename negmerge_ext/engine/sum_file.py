@@ -1,6 +1,7 @@
-"""The file of an unfinished sum: a safetensors file of ``sum/{name}`` (F32 or F64) and ``signs/{name}`` (U8).
+"""The file of an unfinished merge: ``values/{name}`` (F32 or F64) and ``signs/{name}`` (U8) as safetensors.
 
-Its ``__metadata__`` says what the sum is of. The file takes its place at once and durably.
+The values are those that the method runs up; its ``__metadata__`` says what it is the merge of. The file
+takes its place at once and durably.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ _DAMAGED = "Give a file that Accumulator.save wrote"
 
 @dataclass(frozen=True, slots=True)
 class SumDescription:
-    """What an unfinished sum is of.
+    """What an unfinished merge is of.
 
-    include, exclude: patterns. inputs: base and models so far. tensors: names of the merged tensors, in
-    order. fingerprints: of the base's tensors among them.
+    method: with its parameters. include, exclude: patterns. inputs: base and models so far. tensors: names of
+    the merged tensors, in order. fingerprints: of the base's tensors among them.
     """
 
     method: str
@@ -60,9 +61,9 @@ def write_sums(path: Path, description: SumDescription, running: RunningSum, *, 
         raise OutputExistsError("exists already", path=target, remedy="Give another name, or overwrite=True")
     sections = []
     for index, name in enumerate(description.tensors):
-        sums, signs = running.contents(index)
-        dtype = "F64" if sums.itemsize == 8 else "F32"
-        sections += [(f"sum/{name}", dtype, sums.shape), (f"signs/{name}", "U8", signs.shape)]
+        values, signs = running.contents(index)
+        dtype = "F64" if values.itemsize == 8 else "F32"
+        sections += [(f"values/{name}", dtype, values.shape), (f"signs/{name}", "U8", signs.shape)]
     text = json.dumps({"version": _VERSION, **asdict(description)}, separators=(",", ":"))
     layout = build_header(sections, {_KEY: text})
     work = WorkFolder(target)
@@ -73,7 +74,7 @@ def write_sums(path: Path, description: SumDescription, running: RunningSum, *, 
             try:
                 write_all(descriptor, memoryview(layout.header), 0)
                 for index, name in enumerate(description.tensors):
-                    for kind, values in zip(("sum", "signs"), running.contents(index), strict=True):
+                    for kind, values in zip(("values", "signs"), running.contents(index), strict=True):
                         if values.size:
                             write_all(descriptor, values.data.cast("B"), layout.offsets[f"{kind}/{name}"])
                 os.fsync(descriptor)
@@ -92,7 +93,7 @@ def read_description(path: Path) -> tuple[SumDescription, TensorFile]:
     stored = read_header(path)
     text = stored.metadata.get(_KEY)
     if text is None:
-        raise CheckpointError("holds no unfinished sum", path=path, remedy=_DAMAGED)
+        raise CheckpointError("holds no unfinished merge", path=path, remedy=_DAMAGED)
     try:
         plain = parse_object(text.encode())
         if plain.pop("version", None) != _VERSION:
@@ -126,7 +127,7 @@ def read_sums(stored: TensorFile, description: SumDescription, running: RunningS
     with open_source(stored.file.path) as (descriptor, file):
         for index, name in enumerate(description.tensors):
             found = []
-            for kind, expected in zip(("sum", "signs"), running.contents(index), strict=True):
+            for kind, expected in zip(("values", "signs"), running.contents(index), strict=True):
                 section = stored.tensors.get(f"{kind}/{name}")
                 if (
                     section is None
@@ -149,7 +150,7 @@ def read_sums(stored: TensorFile, description: SumDescription, running: RunningS
 
 def stored_in_double(stored: TensorFile, name: str) -> bool:
     """Whether the sum of a tensor is in fp64."""
-    section = stored.tensors.get(f"sum/{name}")
+    section = stored.tensors.get(f"values/{name}")
     return section is not None and section.dtype == "F64"
 
 

@@ -59,7 +59,7 @@ class PatchedTensor(TensorInfo):
 class Description:
     """A patch without its data.
 
-    method: name of the merge method. base, finetuned: the checkpoints that the merged vector was made from.
+    method: with its parameters. base, finetuned: the checkpoints that the merged vector was made from.
     model_elements, model_nbytes: of all tensors of the base, patched or not. tensors: the patched ones, in
     the base's order.
     """
@@ -106,7 +106,7 @@ def describe(
     base, *finetuned = inputs
     merged = (plan.tensors[index] for index in plan.merged)
     return Description(
-        method=plan.options.method.name,
+        method=str(plan.options.method),
         base=base,
         finetuned=tuple(finetuned),
         model_elements=sum(tensor.numel for tensor in plan.tensors),

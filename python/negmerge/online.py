@@ -75,7 +75,7 @@ class OnlineMerging:
         self._keys.append(checkpoint.key)
         self._members.append(member)
         for method, accumulator in self._accumulators.items():
-            path = self._folder.unfinished_merge(method, len(self._keys))
+            path = self._folder.unfinished_merge(_file_name(method), len(self._keys))
             path.parent.mkdir(parents=True, exist_ok=True)
             accumulator.save(path, overwrite=True)
         self._record(finished=False)
@@ -87,7 +87,7 @@ class OnlineMerging:
         artefact, key = self._folder.agreement, agreement_key(self._base, pool)
         if not self._finished:
             for method, accumulator in self._accumulators.items():
-                patch = self._folder.patch(method)
+                patch = self._folder.patch(_file_name(method))
                 patch.parent.mkdir(parents=True, exist_ok=True)
                 accumulator.patch().save(patch, overwrite=True)
             if _CONSENSUS in self._accumulators and artefact.finished(key) is None:
@@ -98,7 +98,7 @@ class OnlineMerging:
             self._record(finished=True)
             self._remove_sums_except(0)
         facts = artefact.finished(key)
-        patches = {method: self._folder.patch(method) for method in self._merges}
+        patches = {method: self._folder.patch(_file_name(method)) for method in self._merges}
         return OnlinePool(patches), None if facts is None else Agreement.from_dict(facts)
 
     @cached_property
@@ -108,7 +108,7 @@ class OnlineMerging:
             return {method: negmerge_ext.Accumulator(self._base.path, method) for method in self._merges}
         return {
             method: negmerge_ext.Accumulator.load(
-                self._folder.unfinished_merge(method, len(self._keys)), self._base.path
+                self._folder.unfinished_merge(_file_name(method), len(self._keys)), self._base.path
             )
             for method in self._merges
         }
@@ -116,8 +116,10 @@ class OnlineMerging:
     def _all_there(self, models: int, *, finished: bool) -> bool:
         """Whether what ``models`` members were merged into has its files."""
         if finished:
-            return all(self._folder.patch(method).exists() for method in self._merges)
-        return all(self._folder.unfinished_merge(method, models).exists() for method in self._merges)
+            return all(self._folder.patch(_file_name(method)).exists() for method in self._merges)
+        return all(
+            self._folder.unfinished_merge(_file_name(method), models).exists() for method in self._merges
+        )
 
     def _record(self, *, finished: bool) -> None:
         members = [asdict(member) for member in self._members]
@@ -126,7 +128,12 @@ class OnlineMerging:
         self._folder.online.finish(self._key, facts)
 
     def _remove_sums_except(self, models: int) -> None:
-        keep = {self._folder.unfinished_merge(method, models) for method in self._merges}
+        keep = {self._folder.unfinished_merge(_file_name(method), models) for method in self._merges}
         for path in self._folder.online.record.parent.glob("*.safetensors"):
             if path not in keep:
                 path.unlink()
+
+
+def _file_name(method: str) -> str:
+    """A method of ``negmerge_ext``, which may have parameters, as a part of a file's name."""
+    return method.replace(":", "-").replace(",", "-")

@@ -143,7 +143,8 @@ def _chosen(task: Task, base: nn.Module, rows: np.ndarray) -> np.ndarray:
 def _model(context: Context, row: Row) -> nn.Module:
     """The model of a row, loaded by the candidate that wrote it."""
     candidates = METHODS.get(row.method).candidates(context)
-    candidate = next(one for one in candidates if one.title == row.candidate)
+    # One that the method grew during its search is loaded as the others are.
+    candidate = next((one for one in candidates if one.title == row.candidate), candidates[0])
     return candidate.load(context.folder.merged(row.method).file)
 
 

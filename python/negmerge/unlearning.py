@@ -9,7 +9,7 @@ from .console import Reporter, Stage
 from .judging import Judge
 from .keys import content_key
 from .methods import METHODS
-from .methods.interface import Candidate, Context
+from .methods.interface import Candidate, Context, Searched
 from .peak_memory import PeakMemory
 from .results import Row
 from .run_folder import RunFolder
@@ -38,11 +38,18 @@ def unlearn(
     what = "searching the coefficient" if any(one.scaled for one in candidates) else "evaluating"
     memory = PeakMemory()
     with reporter.stage(f"{method.title}: {what}", steps) as stage:
-        searched = [_searched(candidate, task, judge, folder, stage) for candidate in candidates]
-    aim = judge.objective
-    candidate, best = min(
-        zip(candidates, searched, strict=True), key=lambda pair: aim.preference(pair[1].result.chosen)
-    )
+        aim = judge.objective
+        searched, ranked = [], []
+        waiting = list(candidates)
+        while waiting:
+            candidate = waiting.pop(0)
+            searched.append(_searched(candidate, task, judge, folder, stage))
+            ranked.append(Searched(candidate, aim.preference(searched[-1].result.chosen)))
+            # What a method grows is made of what was trained for its first candidates, and counted there.
+            if not waiting and (more := method.grow(context, ranked)) is not None:
+                waiting.append(more)
+    place = min(range(len(ranked)), key=lambda number: ranked[number].preference)
+    candidate, best = ranked[place].candidate, searched[place]
     start = time.perf_counter()
     written = candidate.write(best.result.chosen.coefficient, artefact.file)
     evaluated = task.evaluation.evaluated(candidate.load(artefact.file), measures=measures)

@@ -95,7 +95,7 @@ void test_variants() {
   tensor.keep = &word;
   CHECK(variant_of(tensor) == Variant::general_f32);
   tensor = tensor_of(9, kSingle, Dtype::f32);
-  tensor.state.sum = const_cast<void*>(address(0x50000));
+  tensor.state.values = const_cast<void*>(address(0x50000));
   CHECK(variant_of(tensor) == Variant::general_f32);
 }
 
@@ -119,7 +119,7 @@ void test_alignment() {
   tensor.finetuned = models;
   CHECK(!wide(tensor));
   tensor = tensor_of(9, kMixed, Dtype::f32);
-  tensor.state.sum = const_cast<void*>(address(0x50008));
+  tensor.state.values = const_cast<void*>(address(0x50008));
   CHECK(!wide(tensor));
 }
 

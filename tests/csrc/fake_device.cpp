@@ -12,6 +12,7 @@
 
 #include "cuda/device.h"
 #include "cuda/enqueue.h"
+#include "method_facts.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -105,7 +106,8 @@ State& state() {
   return all;
 }
 
-thread_local int current = -1;
+constexpr int kElsewhere = -1;
+thread_local int current = kElsewhere;
 
 // Counts a call; whether it is to fail.
 bool fails(const char* function) {
@@ -130,16 +132,16 @@ bool of_device(const void* address, size_t bytes) {
   return (reinterpret_cast<size_t>(address) & kDeviceBit) != 0 && state().device.hold(on_host(address), bytes);
 }
 
-int enter(int device, int* before) {
+int enter(int device, bool* changed) {
   if (fails("enter") || device != 0) return kInvalidDevice;
-  *before = current;
+  *changed = current != device;
   current = device;
   state().entered++;
   return kNone;
 }
 
-int leave(int before) {
-  current = before;
+int leave(bool changed) {
+  if (changed) current = kElsewhere;
   state().entered--;
   return kNone;
 }
@@ -283,7 +285,8 @@ struct Launch {
       tensor.base = place(tensor.base, numel * item_size(tensor.base_dtype));
       tensor.out = place(tensor.out, numel * item_size(tensor.out_dtype));
       tensor.keep = place(tensor.keep, mask);
-      tensor.state.sum = place(tensor.state.sum, numel * item_size(tensor.compute));
+      tensor.state.values =
+          place(tensor.state.values, facts_of(merge.method).values * numel * item_size(tensor.compute));
       tensor.state.positive = place(tensor.state.positive, mask);
       tensor.state.negative = place(tensor.state.negative, mask);
       tensor.state.counts = place(tensor.state.counts, 2 * numel * sizeof(uint16_t));

@@ -9,6 +9,7 @@
 #include "../../csrc/cpu/dispatch.h"
 #include "../../csrc/cpu/run.h"
 #include "../../csrc/cpu/run_apply.h"
+#include "../../csrc/method_facts.h"
 
 using namespace negmerge;
 
@@ -79,7 +80,7 @@ bool never() { return false; }
 
 void run_case(Reader& in, FILE* out) {
   Merge merge;
-  merge.method = static_cast<Method>(in.number());
+  merge.method = static_cast<uint8_t>(in.number());
   merge.mode = static_cast<Mode>(in.number());
   merge.scale = in.number<double>();
   merge.models = in.number();
@@ -95,6 +96,9 @@ void run_case(Reader& in, FILE* out) {
   in.read(base.data(), base.size());
   tensor.base = base.data();
 
+  const MethodFacts method = facts_of(merge.method);
+  std::vector<double> thresholds(method.thresholds ? merge.models : 0);
+  for (double& threshold : thresholds) threshold = in.number<double>();
   std::vector<Buffer> finetuned;
   finetuned.reserve(merge.models);
   std::vector<const void*> addresses;
@@ -108,12 +112,17 @@ void run_case(Reader& in, FILE* out) {
 
   const size_t packs = (tensor.numel + kPack - 1) / kPack;
   Buffer result(bytes(tensor.numel, tensor.out_dtype), (offset * 3) % 64), keep(packs * 2, offset % 2);
-  Buffer sum(bytes(tensor.numel, tensor.compute), 0), positive(packs * 2, 0), negative(packs * 2, 0);
+  Buffer values_so_far(method.values * bytes(tensor.numel, tensor.compute), 0), positive(packs * 2, 0),
+      negative(packs * 2, 0);
   Buffer counts(tensor.numel * 4, 0);
   tensor.out = result.data();
   tensor.keep = reinterpret_cast<uint16_t*>(keep.data());
-  tensor.state = {sum.data(), reinterpret_cast<uint16_t*>(positive.data()),
-                  reinterpret_cast<uint16_t*>(negative.data()), reinterpret_cast<uint16_t*>(counts.data())};
+  tensor.state.values = values_so_far.data();
+  if (method.signs) {
+    tensor.state.positive = reinterpret_cast<uint16_t*>(positive.data());
+    tensor.state.negative = reinterpret_cast<uint16_t*>(negative.data());
+  }
+  tensor.state.counts = reinterpret_cast<uint16_t*>(counts.data());
   TensorStats stats = {};
   std::vector<int64_t> histogram(merge.models + 1);
 
@@ -126,6 +135,7 @@ void run_case(Reader& in, FILE* out) {
     merge.models_given = upto - given;
     tensor.finetuned = addresses.data() + given;
     tensor.finetuned_dtype = dtypes.data() + given;
+    if (method.thresholds) tensor.threshold = thresholds.data() + given;
     if (!run_merge(merge, {tensor}, &stats, histogram.data(), threads, never)) fail("the merge was cut short");
     given = upto;
     if (merge.end) break;
@@ -141,6 +151,7 @@ void run_case(Reader& in, FILE* out) {
   Tensor vector = tensor;
   vector.finetuned = addresses.data();
   vector.finetuned_dtype = dtypes.data();
+  if (method.thresholds) vector.threshold = thresholds.data();
   vector.out = dense.data();
   vector.out_dtype = tensor.compute;
   vector.state = {};

@@ -31,7 +31,7 @@ def test_any_values_dtypes_and_layouts(batch: list[Case], layouts: list[str]) ->
 
     base = state([case.base for case in alike], 0)
     pool = [state([case.finetuned[k] for case in alike], k // 3) for k in range(len(first.finetuned))]
-    options: dict[str, Any] = {"method": first.method, "mode": first.mode, "scale": first.scale}
+    options: dict[str, Any] = {"method": first.alone, "mode": first.mode, "scale": first.scale}
     merged = merge(base, pool, out_dtype=str(first.out_dtype), **options)
     for i, case in enumerate(alike):
         assert oracle.same_bits(as_numpy(merged[str(i)].cpu()), case.expected()), case.about

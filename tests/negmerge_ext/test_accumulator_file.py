@@ -59,7 +59,9 @@ def test_equals_the_oracle_wherever_it_was_cut(
     assert oracle.same_bits(as_numpy(merged["x"]), case.expected()), case.about
 
 
-@pytest.mark.parametrize("method", ["negmerge", "uniform"])
+@pytest.mark.parametrize(
+    "method", ["negmerge", "uniform", "conflict", "magmax", "ties:density=0.4,per=model"]
+)
 def test_patch_and_statistics_are_those_of_one_that_was_not_saved(tmp_path: Path, method: str) -> None:
     pool = make_pool(4, shapes=SHAPES)
     plain = Accumulator(pool.base, method)
@@ -97,7 +99,8 @@ def test_file_is_a_safetensors_file(tmp_path: Path) -> None:
     pool = make_pool(2, shapes=SHAPES)
     interrupted(pool, tmp_path / "state", 2)
     with safe_open(tmp_path / "state", framework="numpy") as opened:
-        assert {name for name in opened.keys() if name.startswith("sum/")} >= {"sum/weight", "sum/scale"}  # noqa: SIM118
+        assert opened.get_tensor("values/weight").shape == (40 * 50,)
+        assert opened.get_tensor("values/scale").dtype == np.float32
         assert json.loads(opened.metadata()["negmerge.accumulator"])["method"] == "negmerge"
     assert [path.name for path in tmp_path.iterdir()] == ["state"], "nothing else is left"
 

@@ -17,7 +17,7 @@ from fake_device import FakeDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_calls import code
-from strategies import Case, batches
+from strategies import METHODS, Case, batches
 from values import agreeing
 
 from negmerge_ext import native
@@ -76,6 +76,7 @@ class Batch:
             "files": [(-1, os.fsencode(self.path))],
             "base_file": file[:, 0],
             "finetuned_file": file[:, 1:],
+            "thresholds": [limit for case in cases for limit in case.thresholds()],
         }, results
 
     def on_cpu(self) -> dict[str, Any]:
@@ -90,13 +91,15 @@ def same(left: dict[str, Any], right: dict[str, Any]) -> bool:
     return whole and bits and all(map(np.array_equal, left["keep"], right["keep"]))
 
 
-def agreeing_cases(models: int, sizes: tuple[int, ...], dtypes: tuple[np.dtype, ...]) -> list[Case]:
+def agreeing_cases(
+    models: int, sizes: tuple[int, ...], dtypes: tuple[np.dtype, ...], method: str = "negmerge"
+) -> list[Case]:
     rng = np.random.default_rng(models)
     cases = []
     for number, size in enumerate(sizes):
         mix = tuple(dtypes[(number + k) % len(dtypes)] for k in range(models))
         base, finetuned = agreeing(rng, (size,), dtypes[number % len(dtypes)], mix)
-        cases.append(Case(base, finetuned, scale=0.3, out_dtype=base.dtype))
+        cases.append(Case(base, finetuned, method, scale=0.3, out_dtype=base.dtype))
     return cases
 
 
@@ -126,7 +129,7 @@ def merger(cuda: ModuleType, fake: FakeDevice) -> Any:
 
 class TestResults:
     @pytest.mark.parametrize("eager", [False, True])
-    @pytest.mark.parametrize("slot", [None, 700_000, 5 << 20])
+    @pytest.mark.parametrize("slot", [None, 700_032, 5 << 20])
     @pytest.mark.parametrize("kinds", [(oracle.F32,), (oracle.BF16, oracle.F64, oracle.E4M3)])
     @pytest.mark.parametrize("models", [1, 2, 8, 37, 100])
     def test_those_of_the_cpu(
@@ -153,12 +156,23 @@ class TestResults:
                 device.merge(*arguments.values())
                 assert same(results, expected)
 
+    @pytest.mark.parametrize("kinds", [(oracle.F32,), (oracle.BF16, oracle.F64, oracle.E4M3)])
+    @pytest.mark.parametrize("method", METHODS)
+    def test_of_every_method_in_groups_of_models(
+        self, method: str, kinds: tuple, cuda: ModuleType, merger: Any, tmp_path: Path
+    ) -> None:
+        cases = agreeing_cases(20, (3 * native.BLOCK + 5, 7), kinds, method)
+        batch = Batch.save(cases, tmp_path / "inputs")
+        arguments, results = batch.arguments(np.zeros((2, 21), bool))
+        merger(2, cuda.least_slot(20, True)).merge(*arguments.values())
+        assert same(results, batch.on_cpu())
+
     @settings(max_examples=60)
-    @given(cases=batches(), slot=st.integers(0, 2 << 20), workers=st.integers(1, 3), eager=st.booleans())
+    @given(cases=batches(), lines=st.integers(0, 1 << 14), workers=st.integers(1, 3), eager=st.booleans())
     def test_of_any_tensors(
         self,
         cases: list[Case],
-        slot: int,
+        lines: int,
         workers: int,
         eager: bool,
         cuda: ModuleType,
@@ -166,7 +180,7 @@ class TestResults:
         tmp_path_factory: pytest.TempPathFactory,
     ) -> None:
         batch = Batch.save(cases, tmp_path_factory.mktemp("any") / "inputs")
-        device = cuda.FileMerger(0, workers, cuda.least_slot(batch.models, True) + slot)
+        device = cuda.FileMerger(0, workers, cuda.least_slot(batch.models, True) + 128 * lines)
         arguments, results = batch.arguments(np.zeros((len(cases), batch.models + 1), bool))
         with fake.at_once(eager):
             device.merge(*arguments.values())
@@ -293,6 +307,8 @@ class TestFailures:
             device.merge(*arguments.values())
         with pytest.raises(ValueError, match="worker"):
             merger(0, least)
+        with pytest.raises(ValueError, match="multiple of 128"):
+            merger(1, least + 16)
         with pytest.raises(ValueError, match="no such file"):
             device.merge(*(arguments | {"files": [(-1, b"a")], "base_file": [1, 1, 1]}).values())
         device.close()

@@ -16,6 +16,7 @@ from strategies import METHODS, Case, cases, offsets, partitions
 from values import fill
 
 from negmerge_ext import native
+from negmerge_ext.stats import NATIVE_STATS
 
 
 def batch_of_many(mode: str = "negate") -> list[Case]:
@@ -131,9 +132,21 @@ class TestRefusals:
             with pytest.raises(ValueError, match="multiple"):
                 self.call(merge_on_cuda, **{name: [np.zeros(32, np.float32).ctypes.data + 1]})
 
+    def test_statistics_between_numbers(self, merge_on_cuda: Merges) -> None:
+        room = np.zeros(48, np.uint8)
+        for skipped in (1, 2, 4):
+            begin = -room.ctypes.data % 8 + skipped
+            with pytest.raises(ValueError, match="multiple"):
+                self.call(merge_on_cuda, stats=room[begin : begin + 32].view(NATIVE_STATS))
+            with pytest.raises(ValueError, match="multiple"):
+                self.call(merge_on_cuda, histogram=room[begin : begin + 16].view(np.int64))
+        assert not room.any()
+
     def test_null_addresses_and_lengths(self, merge_on_cuda: Merges) -> None:
         with pytest.raises(ValueError, match="null"):
             self.call(merge_on_cuda, base=[0])
+        with pytest.raises(ValueError, match="a state address is null"):
+            self.call(merge_on_cuda, state=native.State([0], [2], [2]))
         with pytest.raises(ValueError, match="length"):
             self.call(merge_on_cuda, compute=[1, 1])
         with pytest.raises(ValueError, match="F64"):
@@ -146,11 +159,13 @@ class TestRefusals:
         needed = module.workspace_bytes([4], 1, False)
         room = np.zeros(needed + 16, np.uint8).ctypes.data // 16 * 16 + 16
         with pytest.raises(ValueError, match="workspace"):
-            module.merge(0, 0, 0, 0, 1.0, 1, *one, (), (), True, True, room, 64, 0, 0)
+            module.merge(0, 0, 0, 0, 1.0, 1, *one, (), (), True, True, room, 64, 0, 0, ())
 
     def test_a_device_that_is_not_there(self, merge_on_cuda: Merges) -> None:
         module = merge_on_cuda.emulated.module
         with pytest.raises(module.CudaError, match="device") as caught:
-            module.merge(7, 0, 0, 0, 1.0, 1, [], [], [], [], [], [], [], [], (), (), True, True, 0, 0, 0, 0)
+            module.merge(
+                7, 0, 0, 0, 1.0, 1, [], [], [], [], [], [], [], [], (), (), True, True, 0, 0, 0, 0, ()
+            )
         assert isinstance(caught.value, RuntimeError)
         assert caught.value.args[1] == 101

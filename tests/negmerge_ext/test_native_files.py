@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ml_dtypes import bfloat16
+from ml_dtypes import bfloat16, float8_e4m3fn
 
 from negmerge_ext import dtypes, native
+from negmerge_ext.methods import get, methods
 from negmerge_ext.stats import NATIVE_STATS
 
 #: Elements: none, less than a pack, some blocks with a ragged end, and more than one piece of any dtype.
@@ -40,8 +41,12 @@ class Pool:
                 self.files.append(path)
             self.inputs.append(row)
 
-    def merge(self, in_file: np.ndarray, files: list[tuple[int, bytes]], threads: int) -> dict[str, Any]:
+    def merge(
+        self, in_file: np.ndarray, files: list[tuple[int, bytes]], threads: int, method: str = "negmerge"
+    ) -> dict[str, Any]:
         """in_file: bool ``[tensors, 1 + N]``, which inputs are read from their files."""
+        merged_by = get(method)
+        thresholds = np.linspace(0.1, 1.5, len(SIZES) * self.models).astype(np.float32)
         address = np.array([[x.ctypes.data for x in row] for row in self.inputs], np.int64)
         offset = np.arange(len(SIZES))[:, None] + 3
         place = np.where(in_file, offset, address)
@@ -53,7 +58,7 @@ class Pool:
         histogram = np.zeros((len(SIZES), self.models + 1), np.int64)
         compute = dtypes.CODES[dtypes.from_numpy(np.dtype(self.compute))]
         native.merge(
-            method=0,
+            method=merged_by.code,
             mode=0,
             scale=0.3,
             models=self.models,
@@ -72,6 +77,7 @@ class Pool:
             files=files,
             base_file=number[:, 0],
             finetuned_file=number[:, 1:],
+            thresholds=thresholds if merged_by.trim else (),
         )
         return {"out": out, "keep": keep, "stats": stats, "histogram": histogram}
 
@@ -105,6 +111,17 @@ def test_the_same_bits_and_counts_as_from_memory(
             assert same(pool.merge(some, files, threads), expected)
     by_path = [(-1, path) for _, path in files]
     assert same(pool.merge(np.ones(shape, bool), by_path, 2), expected)
+
+
+@pytest.mark.parametrize("kinds", [(np.float32,), (float8_e4m3fn,), (np.float64,)])
+@pytest.mark.parametrize("method", sorted(methods()))
+def test_every_method_in_groups_of_models(method: str, kinds: tuple[type, ...], tmp_path: Path) -> None:
+    pool = Pool(tmp_path, 37, kinds)
+    shape = (len(SIZES), 38)
+    expected = pool.merge(np.zeros(shape, bool), [], 1, method)
+    assert expected["stats"]["kept"][-1] > 0
+    files = [(-1, os.fsencode(path)) for path in pool.files]
+    assert same(pool.merge(np.ones(shape, bool), files, 2, method), expected)
 
 
 class TestErrors:

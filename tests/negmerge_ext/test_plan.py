@@ -93,7 +93,7 @@ def test_unknown_words_are_refused_with_the_known_ones() -> None:
     with pytest.raises(OptionError, match="negate, add, vector"):
         Options.parse(mode="subtract")
     with pytest.raises(OptionError, match="negmerge, uniform"):
-        Options.parse(method="ties")
+        Options.parse(method="dare")
     with pytest.raises(DtypeError, match="bfloat16"):
         Options.parse(out_dtype="int8")
     with pytest.raises(OptionError, match="exclude"):

@@ -16,6 +16,10 @@ METHODS: Registry[Method] = Registry(
         "retrain": ".retrain:METHOD",
         "single": ".single:METHOD",
         "uniform": ".uniform:METHOD",
+        "greedy": ".greedy:METHOD",
+        "ties": ".ties:METHOD",
+        "magmax": ".magmax:METHOD",
+        "conflict": ".conflict:METHOD",
         "negmerge": ".negmerge:METHOD",
     },
 )

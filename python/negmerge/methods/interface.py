@@ -123,14 +123,29 @@ class Candidate(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """A candidate whose coefficient was searched. preference: of the point chosen, the smaller the better."""
+
+    candidate: Candidate
+    preference: tuple[float, ...]
+
+
+def _no_more(context: Context, searched: Sequence[Searched]) -> Candidate | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """An unlearning method.
 
     title: its name in tables. candidates: makes what is to be searched; the best one stands for the method.
+    grow: given all that was searched so far, in order, makes one more candidate, out of what was trained for
+    them, or none. It is asked until it gives none, and must give the same for the same again.
     merges: the methods of ``negmerge_ext`` by which it merges the whole pool, if it takes nothing else from
     that; ``None`` if it reads checkpoints of the pool, which a run that keeps none cannot offer.
     """
 
     title: str
     candidates: Callable[[Context], Sequence[Candidate]]
+    grow: Callable[[Context, Sequence[Searched]], Candidate | None] = _no_more
     merges: tuple[str, ...] | None = None

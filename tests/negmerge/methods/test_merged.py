@@ -45,14 +45,24 @@ def expected(
     for name, tensor in base.items():
         stack = torch.stack([delta[name] for delta in deltas])
         tau = sum(stack[1:], stack[0]) / len(stack)
-        if method == "negmerge":
-            tau = torch.where((stack > 0).all(0) | (stack < 0).all(0), tau, torch.zeros_like(tau))
+        agreed = (stack > 0).all(0) | (stack < 0).all(0)
+        if method in ("negmerge", "conflict"):
+            tau = torch.where(agreed == (method == "negmerge"), tau, torch.zeros_like(tau))
+        if method == "magmax":
+            tau = stack.gather(0, stack.abs().argmax(0, keepdim=True))[0]
         merged[name] = tensor - coefficient * tau
     return merged
 
 
 MERGING = ("single", "uniform", "negmerge")
-CASES = [("negmerge", 0, [0, 1, 2]), ("uniform", 0, [0, 1, 2]), ("single", 1, [1])]
+ALL = [0, 1, 2]
+CASES = [
+    ("negmerge", 0, ALL),
+    ("uniform", 0, ALL),
+    ("conflict", 0, ALL),
+    ("magmax", 0, ALL),
+    ("single", 1, [1]),
+]
 
 
 @pytest.mark.parametrize(("method", "place", "members"), CASES)

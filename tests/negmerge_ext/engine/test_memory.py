@@ -47,7 +47,7 @@ def test_any_mix_of_dtypes_layouts_and_libraries(data: st.DataObject, batch: lis
     ]
     before = copied_bytes(base, *pool)
     merged = merge(
-        base, pool, method=case.method, mode=case.mode, scale=case.scale, out_dtype=out_dtype, threads=2
+        base, pool, method=case.alone, mode=case.mode, scale=case.scale, out_dtype=out_dtype, threads=2
     )
     assert list(merged) == list(base)
     for name, one in zip(base, batch, strict=True):
