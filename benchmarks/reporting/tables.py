@@ -140,7 +140,7 @@ def over_allowance(case: Case) -> float:
     overhead = PER_TENSOR_AND_MODEL * tensors * models
     moving = OVER_BYTES * (models + 2) / (models + 1)
     rounds = zip(case.seconds["merge"], case.seconds[case.read()], strict=True)
-    return statistics.median(merge / (moving * read + overhead) for merge, read in rounds)
+    return float(statistics.median(merge / (moving * read + overhead) for merge, read in rounds))
 
 
 def small_tensors(benchmarks: Benchmarks) -> str:
