@@ -80,7 +80,7 @@ def test_no_kernel_needs_a_stack(nvcc: str, tmp_path: Path) -> None:
     numbers = architectures(nvcc)
     assert {"80", "90"} <= set(numbers)
     targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in numbers]
-    for source in ("merge", "patch", "upload"):
+    for source in ("magnitudes", "merge", "patch", "upload"):
         command = [nvcc, *COMPILE, *targets, "--threads=2", "-Xptxas=-v", "-c", str(KERNELS / f"{source}.cu")]
         ran = subprocess.run(
             [*command, "-o", str(tmp_path / f"{source}.o")], capture_output=True, text=True, check=False
