@@ -15,7 +15,10 @@ template <class... Ms>
 struct MethodList {
   static constexpr int kCount = sizeof...(Ms);
 
-  // Calls body(M()) for the method of a number.
+  // Calls body(M()) for the method of a number. The body may be for the host alone.
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable
+#endif
   template <class Body>
   static NEGMERGE_HD void with(uint8_t number, Body&& body) {
     uint8_t place = 0;

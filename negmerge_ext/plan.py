@@ -24,6 +24,8 @@ from .table import TabledSource, TensorTable
 #: In place of a compute type: the tensor is not merged.
 COPIED = -1
 
+_NO_NUMBERS = np.empty(0)
+
 _F64, _F32 = dtypes.CODES["F64"], dtypes.CODES["F32"]
 
 
@@ -136,7 +138,7 @@ class Plan(Generic[RowsT]):
     def thresholds_of(self, tensors: np.ndarray) -> np.ndarray:
         """float64 ``[tensors, N]``: the thresholds of merged tensors, by plan index; or no numbers."""
         if self.thresholds is None:
-            return np.empty(0)
+            return _NO_NUMBERS
         return np.asarray(self.thresholds[np.searchsorted(self.tensors.merged, tensors)])
 
     @property

@@ -7,7 +7,7 @@ namespace negmerge::cuda {
 namespace {
 
 template <class C>
-__global__ void __launch_bounds__(kThreads) count_kernel(const __grid_constant__ MagnitudeCall call) {
+__global__ void __launch_bounds__(kThreads, 1) count_kernel(const __grid_constant__ MagnitudeCall call) {
   count_magnitudes<C>(Cta{blockIdx.x}, call);
 }
 

@@ -24,7 +24,8 @@ def merge_where_it_lies(
     are exceptions. CUDA devices have their work on torch's current streams when this returns, and may raise
     :class:`~negmerge_ext.errors.DeviceError` and :class:`~negmerge_ext.errors.DeviceMemoryError`.
     """
-    plan = replace(plan, thresholds=find_thresholds(plan, max_memory, threads or None))
+    if plan.options.method.trim is not None:
+        plan = replace(plan, thresholds=find_thresholds(plan, max_memory, threads or None))
     written = np.ones(len(plan.tensors), bool)
     if target.tied:
         written[list(target.tied)] = False

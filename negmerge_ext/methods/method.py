@@ -39,10 +39,6 @@ class Trim:
     per: Literal["model", "tensor"]
 
 
-def _untrimmed(settings: Mapping[str, Value]) -> Trim | None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Method:
     """One way of turning N task vectors into one.
@@ -62,7 +58,7 @@ class Method:
     signs: bool = False
     parameters: tuple[Parameter, ...] = ()
     settings: tuple[Value, ...] = ()
-    trimmed: Callable[[Mapping[str, Value]], Trim | None] = field(default=_untrimmed, repr=False)
+    trimmed: Callable[[Mapping[str, Value]], Trim] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.settings:
@@ -71,7 +67,7 @@ class Method:
     @property
     def trim(self) -> Trim | None:
         """What differences are to be trimmed to before they are merged; ``None``: they are not."""
-        return self.trimmed(self._by_name())
+        return None if self.trimmed is None else self.trimmed(self._by_name())
 
     def with_(self, **settings: object) -> Method:
         """The same method with other values of some parameters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from state_dicts import as_torch
 import negmerge_ext
 from negmerge_ext import Accumulator, Patch, inspect, merge, native_cuda
 from negmerge_ext.api import plan_merge
+from negmerge_ext.checkpoint import writer
 from negmerge_ext.errors import MemoryBudgetError
 from negmerge_ext.methods import get
 
@@ -280,3 +282,32 @@ def test_the_operator_takes_parameters() -> None:
     merged = torch.ops.negmerge.merge(base, [tuned], 1.0, "vector", "ties:density=0.2")
     assert merged.tolist() == [0.0] * 7 + [7.0, 8.0, 9.0]
     assert negmerge_ext.methods()["ties"].settings == (0.2, "model")
+
+
+def test_an_interrupted_merge_goes_on_with_the_same_thresholds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "JOURNAL_SECONDS", 0.0)
+    pool = make_pool(3, shapes={"a": (700, 500), "b": (600, 500), "c": (77,)}, copied=())
+    base, finetuned = pool.save(tmp_path)
+    out = tmp_path / "out.safetensors"
+    options = {"method": "ties", "scale": 0.7}
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done < 0.85 * total:  # two thirds are read to find thresholds
+            return
+        end = time.monotonic() + 20
+        while not (tmp_path / ".out.safetensors.partial" / "journal.json").exists():
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        raise StoppedError
+
+    memory = 10_800_000
+    with pytest.raises(StoppedError):
+        merge_files(base, finetuned, out, max_memory=memory, threads=1, progress=stop, options=options)
+    report = merge_files(base, finetuned, out, options=options, resume=True)
+    assert report.resumed
+    assert_same(read_file(out), expected(pool, "ties", scale=0.7))

@@ -44,6 +44,16 @@ def test_merge_writes_what_the_library_computes(invoke, pool):
     assert done.stderr == ""
 
 
+def test_methods_take_parameters(invoke, pool):
+    done = invoke("merge", *pool, "-o", "out.safetensors", "--method", "ties:density=0.5,per=tensor")
+    assert done.returncode == 0, done.stderr
+    assert same_tensors("out.safetensors", in_memory(pool, method="ties:density=0.5,per=tensor"))
+    assert "ties:density=0.5,per=tensor" in done.stdout
+    wrong = invoke("merge", *pool, "-o", "no.safetensors", "--method", "ties:densty=0.5")
+    assert wrong.returncode == 2
+    assert "Did you mean density" in wrong.stderr
+
+
 def test_options_reach_the_merge(invoke, pool):
     arguments = ["--method", "uniform", "--mode", "vector", "--include", "h.*", "--out-dtype", "fp16"]
     done = invoke(
