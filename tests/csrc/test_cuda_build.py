@@ -14,7 +14,7 @@ from cuda_calls import load
 from native_builds import ROOT, build, run, tool
 
 #: Sources with device code.
-SOURCES = ("merge", "patch", "upload")
+SOURCES = ("magnitudes", "merge", "patch", "upload")
 
 
 @pytest.fixture(scope="module")
