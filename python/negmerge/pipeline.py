@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from .base import train_base
+from .base import base_row, make_base
 from .claim import claim
+from .compute import Compute
 from .console import Reporter
-from .determinism import deterministic
+from .determinism import settings
 from .judging import Judge
+from .keys import content_key
 from .methods import REFERENCE
 from .methods.interface import Context
 from .pool import finetune_pool
@@ -36,7 +38,7 @@ def run(
     :class:`~negmerge_ext.errors.NegmergeError`. Interrupted or killed, call it again: it goes on.
     """
     folder = RunFolder(root)
-    with deterministic(recipe.threads):
+    with settings(Compute.of(recipe).device, recipe.threads):
         task = Task.prepare(recipe)
         with folder.locked():
             claim(folder, recipe, recipe_text, overwrite=overwrite)
@@ -50,35 +52,36 @@ def run(
 
 
 def _results(task: Task, folder: RunFolder, reporter: Reporter) -> Results:
-    recipe, selection = task.recipe, task.selection
-    base, base_row = train_base(task, folder, reporter)
+    recipe = task.recipe
+    base, task = make_base(task, folder, reporter)
+    row = base_row(task, base, folder)
     pool, members = finetune_pool(task, base, folder, reporter)
-    selected = {"forget": selection.train.forget, "retain": selection.train.retain}
     context = Context(
         base=base,
         pool=pool,
         build_model=task.build_model,
         training=recipe.training,
-        training_images=lambda part: task.tensors(selected[part]),
-        training_key=task.training_key,
+        training_examples=task.training_examples,
+        training_key=content_key(base.key, task.division_key),
+        compute=task.compute,
         seed=recipe.seed,
         folder=folder,
     )
-    rows = _rows(task, context, base_row, folder, reporter)
-    parts = {"train": selection.train, "validation": selection.validation, "test": selection.test}
+    rows = _rows(task, context, row, folder, reporter)
     return Results(
         recipe=recipe.model_dump(mode="json"),
-        forgotten=selection.description,
+        forgotten=task.forgotten,
         images={
-            name: {"forget": len(part.forget), "retain": len(part.retain)} for name, part in parts.items()
+            split: {"forget": len(part.forget), "retain": sum(map(len, part.retain))}
+            for split, part in task.parts.items()
         },
         data_sha256=task.data_sha256,
         retain_floor=(
-            recipe.search.retain_ratio * base_row.validation.retain
+            recipe.search.retain_ratio * row.validation.retain
             if recipe.search.objective == "forget"
             else None
         ),
-        rows=(base_row, *rows),
+        rows=(row, *rows),
         pool=tuple(members),
         versions=versions(),
     )

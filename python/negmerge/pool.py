@@ -23,7 +23,8 @@ def finetune_pool(
     """Fine-tune what is not there yet; return the checkpoints and what is known about them, in grid order."""
     spec = task.recipe.pool
     members = spec.members()
-    keys = [content_key("member", base.key, task.recipe.forget, spec.freeze, one) for one in members]
+    shared = content_key(base.key, task.forget_key, spec.freeze, spec.freeze_statistics, task.numerics_key)
+    keys = [content_key("member", shared, one) for one in members]
     known = {
         number: Member.from_dict(facts)
         for number, key in enumerate(keys)
@@ -53,12 +54,20 @@ def finetune_pool(
 
 
 def _finetune(task: Task, base: Checkpoint, member: Training, path: Path) -> Member:
-    # The seed derives from the hyper-parameters: a larger grid does not change the members it had before.
-    seed = derived_seed("member", task.recipe.seed, member)
+    # The seed derives from the hyper-parameters: a larger grid does not change the members it had before, nor
+    # does one that a later version may have and this recipe leaves out.
+    seed = derived_seed("member", task.recipe.seed, member.model_dump(mode="json", exclude_defaults=True))
     model = load_weights(task.build_model(), base.path)
-    images, labels = task.tensors(task.selection.train.forget)
     start = time.perf_counter()
-    loss = train(model, images, labels, member, seed=seed, freeze=task.recipe.pool.freeze)
+    loss = train(
+        model,
+        task.training_examples("forget"),
+        member,
+        seed=seed,
+        compute=task.compute,
+        freeze=task.recipe.pool.freeze,
+        freeze_statistics=task.recipe.pool.freeze_statistics,
+    )
     seconds = time.perf_counter() - start
     save_weights(model, path)
     return Member(
@@ -73,4 +82,4 @@ def _finetune(task: Task, base: Checkpoint, member: Training, path: Path) -> Mem
 def _varied(spec: Pool, member: Training) -> str:
     """The hyper-parameters in which the members of the pool differ."""
     varied = [name for name, values in spec.axes.items() if len(values) > 1]
-    return ", ".join(f"{name} {getattr(member, name):g}" for name in varied) or "the only one"
+    return ", ".join(f"{name} {getattr(member, name)}" for name in varied) or "the only one"

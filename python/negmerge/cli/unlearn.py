@@ -18,6 +18,7 @@ EXAMPLES = """\
 Examples:
   negmerge unlearn recipe.yaml
   negmerge unlearn recipe.yaml --out runs/second --json
+  negmerge unlearn mnist-clip-small
 
 The recipe of negmerge demo is left in runs/digits/recipe.yaml:
 copy it, give it another name, change it, run it.
@@ -52,7 +53,10 @@ def unlearn(
     recipe: Annotated[
         Path,
         typer.Argument(
-            metavar="RECIPE", parser=path, show_default=False, help="A YAML file that says what the run is."
+            metavar="RECIPE",
+            parser=path,
+            show_default=False,
+            help="A YAML file that says what the run is, or the name of a recipe of the package.",
         ),
     ],
     out: Out = None,
@@ -91,12 +95,14 @@ def run_recipe(
     elif not quiet:
         from ..report.matched_table import matched_table
         from ..report.reference_table import reference_table
+        from ..report.retained_table import retained_table
         from ..report.table import comparison, table
 
         console, collected = collecting(markup=True)
         if not console.is_terminal:
             console.width = 110
-        for shown in (table(results), reference_table(results), matched_table([results])):
+        shared = (table(results), retained_table(results), reference_table(results))
+        for shown in (*shared, matched_table([results])):
             if shown is not None:
                 console.print(shown, "")
         console.print(comparison(results), markup=False)
