@@ -23,6 +23,7 @@ class _Negmerge(Group):
             "demo": "Make a classifier of handwritten digits forget one digit, in a minute or two.",
             "unlearn": "Make a model forget: pool, merge, coefficient and evaluation, from a recipe.",
             "compare": "Compare methods where they retain alike, over the runs of several seeds.",
+            "zero-shot": "Show what a model of images and text makes of data sets by prompts alone.",
             "data": "Get the data sets that recipes name, and list them.",
         },
     }
