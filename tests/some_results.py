@@ -72,7 +72,7 @@ def some_results(recipe: dict[str, Any]) -> Results:
         recipe=recipe,
         forgotten="class 3 of digits",
         images={name: {"forget": 8, "retain": 41} for name in ("train", "validation", "test")},
-        data_sha256="0" * 64,
+        data_sha256={"digits": "0" * 64},
         retain_floor=0.95 * 0.99,
         rows=(
             base,

@@ -9,11 +9,18 @@ from pathlib import Path
 import torch
 from negmerge.checkpoint import load_weights, save_weights
 from negmerge.console import Reporter
+from negmerge.data.examples import Examples
 from negmerge.methods.interface import Candidate, Context, Method, Written
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 RATES = (0.0, 0.05, 100.0)
+
+
+def _all_of(examples: Sequence[Examples]) -> tuple[torch.Tensor, torch.Tensor]:
+    (only,) = examples
+    (batch,) = only.batches(len(only))
+    return batch
 
 
 class Ascended(Candidate):
@@ -32,7 +39,7 @@ class Ascended(Candidate):
     def prepare(self, reporter: Reporter) -> float:
         if self._trained.finished(self.key) is None:
             model = self.load(self._context.base.path)
-            images, labels = self._context.training_images("forget")
+            images, labels = _all_of(self._context.training_examples("forget"))
             loss = nn.functional.cross_entropy(model(images.float() / 255), labels)
             gradients = torch.autograd.grad(loss, list(model.parameters()))
             with torch.no_grad():
@@ -81,7 +88,7 @@ class Perturbed(Candidate):
         self._context = context
 
     def prepare(self, reporter: Reporter) -> float:
-        images, _ = self._context.training_images("forget")
+        images, _ = _all_of(self._context.training_examples("forget"))
         self._perturbation = -images.float().mean(dim=0) / 255
         return 0.0
 

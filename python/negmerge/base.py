@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from .checkpoint import load_weights
+from .checkpoint import load_weights, save_weights
+from .clip_base import clip_base
 from .console import Reporter
 from .from_scratch import trained_from_scratch
 from .keys import content_key, derived_seed
 from .methods.interface import Checkpoint
+from .models import knows_text
 from .results import Row
 from .run_folder import RunFolder
 from .task import Task
@@ -17,38 +19,51 @@ from .task import Task
 _TITLE = "Base"
 
 
-def train_base(task: Task, folder: RunFolder, reporter: Reporter) -> tuple[Checkpoint, Row]:
-    """Train the base on the whole training split, unless it is there; return it and what it scores.
+def make_base(task: Task, folder: RunFolder, reporter: Reporter) -> tuple[Checkpoint, Task]:
+    """Train the base, or take the pretrained one, unless it is there.
 
-    What it scores is a stage of its own: the same base may serve another forget set.
+    Return it, and the task with the heads that belong to it.
     """
-    key, artefact = task.base_key, folder.base
-    seconds = trained_from_scratch(
-        artefact,
-        key,
-        _TITLE,
-        task.build_model(),
-        *task.tensors(task.splits.train),
-        task.recipe.training,
-        seed=derived_seed("base", task.recipe.seed),
-        reporter=reporter,
-    )
-    return Checkpoint(artefact.file, key, seconds), _scored(task, folder, seconds)
+    if knows_text(task.recipe.model.name):
+        checkpoint, heads = clip_base(task, folder, reporter)
+        return checkpoint, task.with_heads(heads)
+    key, artefact, recipe = task.base_key, folder.base, task.recipe
+    if recipe.training is None:
+        seconds = 0.0
+        if artefact.finished(key) is None:
+            artefact.begin()
+            save_weights(task.build_model(), artefact.file)
+            artefact.finish(key, {"seconds": seconds})
+    else:
+        seconds = trained_from_scratch(
+            artefact,
+            key,
+            _TITLE,
+            task.build_model(),
+            [task.training_split(task.sets[0])],
+            recipe.training,
+            seed=derived_seed("base", recipe.seed),
+            compute=task.compute,
+            reporter=reporter,
+        )
+    return Checkpoint(artefact.file, key, seconds), task
 
 
-def _scored(task: Task, folder: RunFolder, training_seconds: float) -> Row:
+def base_row(task: Task, base: Checkpoint, folder: RunFolder) -> Row:
+    """What the base scores: a stage of its own, as the same base may serve another forget set."""
     measures = task.compares_with_reference
-    key, artefact = content_key("base scores", task.training_key, measures), folder.base_scores
+    key = content_key("base scores", base.key, task.division_key, measures)
+    artefact = folder.base_scores
     if (facts := artefact.finished(key)) is not None:
         return Row.from_dict(facts)
     artefact.begin()
     start = time.perf_counter()
-    model = load_weights(task.build_model(), folder.base.file)
+    model = load_weights(task.build_model(), base.path)
     row = Row(
         method="base",
         title=_TITLE,
         **task.evaluation.evaluated(model, measures=measures),
-        training_seconds=training_seconds,
+        training_seconds=base.seconds,
         seconds=time.perf_counter() - start,
         coefficient=0.0,
     )

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
 import numpy as np
 import torch
 from torch import nn
 
-from .data.batches import batches_of
-from .data.image_set import ImageSet
-from .data.selection import Selection
+from .compute import CPU, Compute
+from .data.examples import Examples, Part
 from .metrics.accuracy import accuracy
 from .metrics.measures import Measures, measure
 from .metrics.outputs import Outputs
 
-_BATCH = 1024
+_BATCH = 256
 
 #: The splits that models are evaluated on: what is chosen is chosen on validation, and test is for reporting.
 Held = Literal["validation", "test"]
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Accuracies in [0, 1] on the forget and the retain images of a split."""
+    """Accuracies in [0, 1] on the forget and the retain images of a split.
+
+    retain: with several retained data sets, the mean of theirs. by_set: theirs, by label; empty for one.
+    """
 
     forget: float
     retain: float
+    by_set: dict[str, float] = field(default_factory=dict)
 
 
 class Evaluated(TypedDict):
@@ -42,31 +48,29 @@ class Evaluated(TypedDict):
 class Evaluation:
     """Evaluates models on the validation and the test split."""
 
-    def __init__(self, images: ImageSet, selection: Selection) -> None:
-        self._images = images
-        self._train = selection.train
-        self._parts = {"validation": selection.validation, "test": selection.test}
+    def __init__(self, parts: Mapping[Split, Part], compute: Compute) -> None:
+        self._parts = parts
+        self._compute = compute
 
     def scores(self, model: nn.Module, split: Held) -> Scores:
         """Accuracies on one split, without augmentation."""
         part = self._parts[split]
-        return _scores(self._outputs(model, part.forget), self._outputs(model, part.retain))
+        forget, retain = self._outputs(model, part.forget), [self._outputs(model, one) for one in part.retain]
+        accuracies = [_accuracy(one) for one in retain]
+        labels = [one.label for one in part.retain]
+        return Scores(
+            forget=_accuracy(forget),
+            retain=math.fsum(accuracies) / len(accuracies),
+            by_set=dict(zip(labels, accuracies, strict=True)) if len(labels) > 1 else {},
+        )
 
     def scores_and_measures(self, model: nn.Module, split: Held, *, attack: bool) -> tuple[Scores, Measures]:
         """The same, and the measures whose unseen images are those of ``split``.
 
-        It takes a pass over the training split too. attack: whether to make the stronger attack as well.
+        For runs that forget a part of one data set. It takes a pass over the training split too. attack:
+        whether to make the stronger attack as well.
         """
-        part = self._parts[split]
-        forget, retain = (self._outputs(model, rows) for rows in (self._train.forget, self._train.retain))
-        held_out = self._outputs(model, part.retain)
-        if np.array_equal(part.forget, self._train.forget):
-            # Single training images are forgotten: the split's other images are of the same classes.
-            return _scores(forget, held_out), measure(forget, retain, held_out, held_out if attack else None)
-        held_out_forget = self._outputs(model, part.forget)
-        return _scores(held_out_forget, held_out), measure(
-            forget, retain, held_out, held_out_forget if attack else None
-        )
+        return self._measured(model, split, self._trained_on(model), attack=attack)
 
     def evaluated(self, model: nn.Module, *, measures: bool) -> Evaluated:
         """Everything on both splits; measures only if they are asked for."""
@@ -77,31 +81,58 @@ class Evaluation:
                 validation_measures=None,
                 test_measures=None,
             )
+        trained_on = self._trained_on(model)
         (validation, on_validation), (test, on_test) = (
-            self.scores_and_measures(model, "validation", attack=True),
-            self.scores_and_measures(model, "test", attack=True),
+            self._measured(model, split, trained_on, attack=True) for split in ("validation", "test")
         )
         return Evaluated(
             validation=validation, test=test, validation_measures=on_validation, test_measures=on_test
         )
 
-    def _outputs(self, model: nn.Module, rows: np.ndarray) -> Outputs:
-        batches = batches_of(self._images, rows, _BATCH)
-        logits, labels = zip(*((predict(model, images), labels) for images, labels in batches), strict=True)
-        return Outputs(torch.cat(logits), torch.cat(labels))
+    def _trained_on(self, model: nn.Module) -> tuple[Outputs, Outputs]:
+        """What is said of the training images to be forgotten, and of those to be retained."""
+        part = self._parts["train"]
+        (retain,) = part.retain
+        return self._outputs(model, part.forget), self._outputs(model, retain)
+
+    def _measured(
+        self, model: nn.Module, split: Split, trained_on: tuple[Outputs, Outputs], *, attack: bool
+    ) -> tuple[Scores, Measures]:
+        part, (forget, retain) = self._parts[split], trained_on
+        (others,) = part.retain
+        held_out = self._outputs(model, others)
+        if np.array_equal(part.forget.rows, self._parts["train"].forget.rows):
+            # Single training images are forgotten: the split's other images are of the same classes.
+            scores = Scores(_accuracy(forget), _accuracy(held_out))
+            return scores, measure(forget, retain, held_out, held_out if attack else None)
+        held_out_forget = self._outputs(model, part.forget)
+        scores = Scores(_accuracy(held_out_forget), _accuracy(held_out))
+        return scores, measure(forget, retain, held_out, held_out_forget if attack else None)
+
+    def _outputs(self, model: nn.Module, examples: Examples) -> Outputs:
+        return outputs(model, examples, self._compute)
 
 
-def _scores(forget: Outputs, retain: Outputs) -> Scores:
-    return Scores(*(accuracy(part.logits, part.labels) for part in (forget, retain)))
+def outputs(model: nn.Module, examples: Examples, compute: Compute = CPU) -> Outputs:
+    """What ``model`` says of all examples, by their head."""
+    batches = examples.batches(_BATCH)
+    logits, labels = zip(
+        *((predict(model, images, examples.head, compute), labels) for images, labels in batches), strict=True
+    )
+    return Outputs(torch.cat(logits), torch.cat(labels))
 
 
-def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Logits ``[n, classes]`` of uint8 images ``[n, channels, height, width]``, in eval mode.
-
-    The model runs where its parameters are, if it has any; the logits come to where the images are.
-    """
-    model.eval()
-    device = next(model.parameters(), images).device
+def predict(
+    model: nn.Module, images: torch.Tensor, head: nn.Module | None = None, compute: Compute = CPU
+) -> torch.Tensor:
+    """Logits ``[n, classes]``, in memory, of uint8 images ``[n, channels, height, width]``, in eval mode."""
+    model.to(compute.device).eval()
+    head = nn.Identity() if head is None else head.to(compute.device)
     with torch.inference_mode():
-        batches = (batch.to(device).float() / 255 for batch in torch.split(images, _BATCH))
-        return torch.cat([model(batch).to(images.device) for batch in batches])
+        return torch.cat(
+            [head(model(compute.pixels(batch))).float().cpu() for batch in torch.split(images, _BATCH)]
+        )
+
+
+def _accuracy(of: Outputs) -> float:
+    return accuracy(of.logits, of.labels)

@@ -10,6 +10,7 @@ from typing import Any
 
 from negmerge_ext.checkpoint import open_checkpoint
 
+from .base import make_base
 from .checkpoint import load_given
 from .console import Reporter
 from .evaluate import Scores
@@ -18,6 +19,7 @@ from .methods import METHODS, REFERENCE
 from .methods.interface import Checkpoint
 from .metrics.average_gap import average_gap
 from .metrics.measures import Measures
+from .models import knows_text
 from .pipeline import context_of, opened
 from .recipe import Recipe
 from .run_folder import RunFolder
@@ -86,40 +88,47 @@ def evaluate_checkpoints(
     """
     sources = [open_checkpoint(file) for file in files]
     with opened(recipe, recipe_text, root) as (task, folder):
+        base_key = task.base_key
+        if knows_text(recipe.model.name):  # heads come from the base's text tower
+            base, task = make_base(task, folder, reporter)
+            base_key = base.key
         for file in files:
             load_given(task.build_model(), file)
         digests = [_sha256(file.path for file in source.files) for source in sources]
-        reference = _reference(task, folder)
+        reference = _reference(task, folder, base_key)
         measures = reference is not None
         found = [
-            _evaluated(file, digest, task, folder, reporter, measures=measures)
+            _evaluated(file, digest, base_key, task, folder, reporter, measures=measures)
             for file, digest in zip(files, digests, strict=True)
         ]
         retrained = (
             None
             if reference is None
-            else _evaluated(reference, _sha256([reference]), task, folder, reporter, measures=True)
+            else _evaluated(reference, _sha256([reference]), base_key, task, folder, reporter, measures=True)
         )
-        parts = {"validation": task.selection.validation, "test": task.selection.test}
-        counts = {
-            name: {"forget": len(part.forget), "retain": len(part.retain)} for name, part in parts.items()
-        }
-        return EvaluatedFiles(task.selection.description, counts, tuple(found), retrained)
+        return EvaluatedFiles(task.forgotten, task.counts("validation", "test"), tuple(found), retrained)
 
 
-def _reference(task: Task, folder: RunFolder) -> Path | None:
+def _reference(task: Task, folder: RunFolder, base_key: str) -> Path | None:
     """The checkpoint of Retrain, if the run has trained it for this recipe."""
-    context = context_of(task, folder, Checkpoint(folder.base.file, task.base_key, 0.0), None)
+    context = context_of(task, folder, Checkpoint(folder.base.file, base_key, 0.0), None)
     (candidate,) = METHODS.get(REFERENCE).candidates(context)
     artefact = folder.trained(candidate.name)
     return None if artefact.finished(candidate.key) is None else artefact.file
 
 
 def _evaluated(
-    file: Path, digest: str, task: Task, folder: RunFolder, reporter: Reporter, *, measures: bool
+    file: Path,
+    digest: str,
+    base_key: str,
+    task: Task,
+    folder: RunFolder,
+    reporter: Reporter,
+    *,
+    measures: bool,
 ) -> EvaluatedFile:
     artefact = folder.evaluated(digest[:16])
-    key = content_key("evaluated", digest, task.training_key, measures)
+    key = content_key("evaluated", digest, base_key, task.division_key, measures)
     if (facts := artefact.finished(key)) is not None:
         return EvaluatedFile.from_dict({**facts, "file": str(file)})
     artefact.begin()

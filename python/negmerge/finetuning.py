@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from .checkpoint import load_weights, save_weights
 from .keys import derived_seed
 from .recipe import Training
@@ -26,25 +24,25 @@ class Job:
     out: Path
 
 
-def finetune(task: Task, base: Path, job: Job, device: str, epoch_done: Callable[[], None]) -> Member:
-    """Fine-tune the checkpoint ``base`` on ``device`` and write the result to the file of the job.
+def finetune(task: Task, base: Path, job: Job, epoch_done: Callable[[], None]) -> Member:
+    """Fine-tune the checkpoint ``base`` on the task's device and write the result to the file of the job.
 
     The result depends on the hyper-parameters, not on the job's place: a larger grid does not change the
     members that it had before. Raises what :func:`~negmerge.train.train` does.
     """
     recipe = task.recipe
-    model = load_weights(task.build_model(), base).to(device)
-    images, labels = (tensor.to(device) for tensor in task.tensors(task.selection.train.forget))
-    if images.is_cuda:
-        torch.cuda.synchronize(images.device)
+    model = load_weights(task.build_model(), base)
+    # What is left out has its default: a hyper-parameter that a later version adds changes no seed.
+    hyperparameters = job.training.model_dump(mode="json", exclude_defaults=True)
     start = time.perf_counter()
     loss = train(
         model,
-        images,
-        labels,
+        task.training_examples("forget"),
         job.training,
-        seed=derived_seed("member", recipe.seed, job.training),
+        seed=derived_seed("member", recipe.seed, hyperparameters),
+        compute=task.compute,
         freeze=recipe.pool.freeze,
+        freeze_statistics=recipe.pool.freeze_statistics,
         epoch_done=epoch_done,
     )
     seconds = time.perf_counter() - start
@@ -55,5 +53,5 @@ def finetune(task: Task, base: Path, job: Job, device: str, epoch_done: Callable
         validation=task.evaluation.scores(model, "validation"),
         loss=loss,
         seconds=seconds,
-        device=device,
+        device=str(task.compute.device),
     )

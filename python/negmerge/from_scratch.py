@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from .checkpoint import save_weights
+from .compute import Compute
 from .console import Reporter
+from .data.examples import Examples
 from .recipe import Training
 from .run_folder import Artefact
-from .train import train
+from .train import Objective, cross_entropy, train
 
 
 def trained_from_scratch(
@@ -19,25 +22,35 @@ def trained_from_scratch(
     key: str,
     title: str,
     model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    examples: Sequence[Examples],
     spec: Training,
     *,
     seed: int,
+    compute: Compute,
     reporter: Reporter,
+    objective: Objective = cross_entropy,
 ) -> float:
     """Train ``model`` in place and save it, unless ``artefact`` is finished under ``key``.
 
-    Return the seconds that training took, now or then. title: what is trained, for people. images, labels,
-    spec and seed are those of :func:`~negmerge.train.train`.
+    Return the seconds that training took, now or then. title: what is trained, for people. The other
+    arguments are those of :func:`~negmerge.train.train`.
     """
     if (facts := artefact.finished(key)) is not None:
         reporter.note(f"{title}: taken from {artefact.file}")
         return float(facts["seconds"])
     artefact.begin()
     start = time.perf_counter()
-    with reporter.stage(f"{title}: training on {len(images):,} images", spec.epochs) as stage:
-        train(model, images, labels, spec, seed=seed, epoch_done=stage.advance)
+    count = sum(len(one) for one in examples)
+    with reporter.stage(f"{title}: training on {count:,} images", math.ceil(spec.epochs)) as stage:
+        train(
+            model,
+            examples,
+            spec,
+            seed=seed,
+            compute=compute,
+            objective=objective,
+            epoch_done=stage.advance,
+        )
     save_weights(model, artefact.file)
     seconds = time.perf_counter() - start
     artefact.finish(key, {"seconds": seconds})

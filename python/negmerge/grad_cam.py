@@ -36,17 +36,21 @@ class Maps:
     layer: str
 
 
-def grad_cam(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Maps:
+def grad_cam(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, head: nn.Module | None = None
+) -> Maps:
     """Maps of the evidence for ``labels``, in the model's own units, so that two models can be compared.
 
     ReLU(Σ_c α_c · A_c), with A the feature map and α_c the mean over the image of the gradient of the label's
-    logit. images: uint8 ``[n, channels, height, width]``. labels: int64 ``[n]``. The model is left in eval
-    mode. Raises :class:`NoFeatureMapError`.
+    logit. images: uint8 ``[n, channels, height, width]``. labels: int64 ``[n]``. head: makes logits of what
+    the model returns, unless these are logits. The model is left in eval mode. Raises
+    :class:`NoFeatureMapError`.
     """
     model.eval()
     device = next(model.parameters(), images).device
     with torch.enable_grad(), _recording(model) as found:
-        logits: torch.Tensor = model((images.to(device).float() / 255).requires_grad_())
+        answers = model((images.to(device).float() / 255).requires_grad_())
+        logits: torch.Tensor = answers if head is None else head.to(device)(answers)
     name, features = _last_feature_map(found)
     scores = logits.gather(1, labels.to(device)[:, None]).sum()
     (gradients,) = torch.autograd.grad(scores, features, allow_unused=True)

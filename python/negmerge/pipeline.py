@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .base import train_base
+from .base import base_row, make_base
 from .claim import claim
+from .compute import Compute
 from .console import Reporter
-from .determinism import deterministic
-from .devices import CPU
+from .determinism import settings
+from .devices import all_devices
 from .judging import Judge
+from .keys import content_key
 from .methods import REFERENCE
 from .methods.interface import Checkpoint, Context
 from .online import OnlineMerging, merges_of
@@ -36,10 +38,11 @@ class Way:
     """How a run is done, which changes nothing in its results but their rounding on other devices.
 
     devices: the pool is fine-tuned on each of them at once, as :func:`~negmerge.devices.checked_devices`
-    gives them. online: merge every member of the pool as it is finished, and keep none.
+    gives them; ``None`` is the recipe's device, and where it leaves the choice, all there are. online: merge
+    every member of the pool as it is finished, and keep none.
     """
 
-    devices: Sequence[str] = (CPU,)
+    devices: Sequence[str] | None = None
     online: bool = False
 
 
@@ -85,11 +88,12 @@ def finetune(
     """
     way = way or Way()
     with opened(recipe, recipe_text, root, overwrite=overwrite, way=way) as (task, folder):
-        base, base_row = train_base(task, folder, reporter)
+        base, task = make_base(task, folder, reporter)
+        row = base_row(task, base, folder)
         pool = _pool(task, base, folder, reporter, way)
     if not reporter.worked:
         reporter.note(f"Nothing was recomputed: {root} had all of it already")
-    return base_row, pool.members
+    return row, pool.members
 
 
 @contextmanager
@@ -103,7 +107,7 @@ def opened(
     if way is not None and way.online:
         merges_of(recipe.methods)
     folder = RunFolder(root)
-    with deterministic(recipe.threads):
+    with settings(Compute.of(recipe).device, recipe.threads):
         task = Task.prepare(recipe)
         with folder.locked():
             claim(folder, recipe, recipe_text, overwrite=overwrite)
@@ -112,15 +116,14 @@ def opened(
 
 def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned | None) -> Context:
     """What a run offers to its methods; pool: ``None`` for those that take nothing of it."""
-    selection = task.selection
-    selected = {"forget": selection.train.forget, "retain": selection.train.retain}
     return Context(
         base=base,
         pool=() if pool is None else pool.checkpoints,
         build_model=task.build_model,
         training=task.recipe.training,
-        training_images=lambda part: task.tensors(selected[part]),
-        training_key=task.training_key,
+        training_examples=task.training_examples,
+        training_key=content_key(base.key, task.division_key),
+        compute=task.compute,
         seed=task.recipe.seed,
         folder=folder,
         online=None if pool is None else pool.online,
@@ -129,26 +132,27 @@ def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned 
 
 def _pool(task: Task, base: Checkpoint, folder: RunFolder, reporter: Reporter, way: Way) -> Finetuned:
     merging = OnlineMerging(base, merges_of(task.recipe.methods), folder) if way.online else None
-    return finetune_pool(task, base, folder, reporter, way.devices, merging)
+    devices = way.devices
+    if devices is None:
+        devices = all_devices() if task.recipe.device == "auto" else (str(task.compute.device),)
+    return finetune_pool(task, base, folder, reporter, devices, merging)
 
 
 def _results(task: Task, folder: RunFolder, reporter: Reporter, way: Way) -> Results:
-    recipe, selection = task.recipe, task.selection
-    base, base_row = train_base(task, folder, reporter)
+    recipe = task.recipe
+    base, task = make_base(task, folder, reporter)
+    row = base_row(task, base, folder)
     pool = _pool(task, base, folder, reporter, way)
     context = context_of(task, folder, base, pool)
-    rows = (base_row, *_rows(task, context, base_row, folder, reporter))
+    rows = (row, *_rows(task, context, row, folder, reporter))
     saliency(task, context, rows, folder, reporter)
-    parts = {"train": selection.train, "validation": selection.validation, "test": selection.test}
     return Results(
         recipe=recipe.model_dump(mode="json"),
-        forgotten=selection.description,
-        images={
-            name: {"forget": len(part.forget), "retain": len(part.retain)} for name, part in parts.items()
-        },
+        forgotten=task.forgotten,
+        images=task.counts("train", "validation", "test"),
         data_sha256=task.data_sha256,
         retain_floor=(
-            recipe.search.retain_ratio * base_row.validation.retain
+            recipe.search.retain_ratio * row.validation.retain
             if recipe.search.objective == "forget"
             else None
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -50,9 +51,8 @@ class Merging(Protocol):
 def member_keys(task: Task, base: Checkpoint) -> list[str]:
     """Content keys of the pool's fine-tunings."""
     spec = task.recipe.pool
-    return [
-        content_key("member", base.key, task.recipe.forget, spec.freeze, member) for member in spec.members()
-    ]
+    shared = content_key(base.key, task.forget_key, spec.freeze, spec.freeze_statistics, task.numerics_key)
+    return [content_key("member", shared, member) for member in spec.members()]
 
 
 def finetune_pool(
@@ -93,7 +93,7 @@ def finetune_pool(
     merge_what_is_next()
     if missing:
         jobs = (Job(number, trainings[number], folder.member(number).file) for number in missing)
-        epochs = sum(trainings[number].epochs for number in missing)
+        epochs = sum(math.ceil(trainings[number].epochs) for number in missing)
         where = "" if list(devices) == [CPU] else f" on {', '.join(devices)}"
         with (
             reporter.stage(
@@ -122,13 +122,15 @@ _Run = Callable[[Iterator[Job], Callable[[], None]], Iterator[tuple[Job, Member]
 def _finetuning(task: Task, base: Checkpoint, devices: Sequence[str]) -> Iterator[_Run]:
     """Within the block: what does jobs, in this process if there is but one device."""
     if len(devices) > 1:
-        with Workers(task.recipe, base.path, devices) as workers:
+        with Workers(task.recipe, task.heads, base.path, devices) as workers:
             yield workers.finetuned
         return
 
+    here_task = task.on(devices[0])
+
     def here(jobs: Iterator[Job], epoch_done: Callable[[], None]) -> Iterator[tuple[Job, Member]]:
         for job in jobs:
-            yield job, finetune(task, base.path, job, devices[0], epoch_done)
+            yield job, finetune(here_task, base.path, job, epoch_done)
 
     yield here
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -21,10 +23,12 @@ from pydantic import (
 
 from .data import DATA_SETS
 from .methods import METHODS, REFERENCE
-from .models import MODELS
+from .models import MODELS, knows_text
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
+Magnitude = Annotated[float, Field(ge=0, le=10)]
+Area = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -45,14 +49,14 @@ _PROTOCOLS = ("paper", "salun")
 
 
 class Data(Section):
-    """The data set, and how it is split.
+    """A data set, and how it is split. Its name alone will do.
 
     folder: where it is; by default in its folder of the data folder. image_size: side in pixels of images
     that are read from files. validation: ``paper`` (a tenth of the published training images, at most
     5,000), ``salun`` (a tenth of every class of these), or a share of every class; the default is
     ``paper``, or 0.25 for a data set without published splits. test: share of such a data set that is the
-    test split, 0.25 by default. split_seed: of ``paper`` (default 0) and ``salun`` (default 2); shares are
-    drawn with the recipe's seed.
+    test split, 0.25 by default. split_seed: what the splits are drawn with: 0 by default for ``paper``, 2 for
+    ``salun``, and what follows from the recipe's seed for shares.
     """
 
     name: Annotated[str, AfterValidator(DATA_SETS.check)]
@@ -62,13 +66,22 @@ class Data(Section):
     test: Share | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def label(self) -> str:
+        """What the set is called in a run: its name; an image folder has that of the folder."""
+        if self.name == "image-folder" and self.folder is not None:
+            return Path(self.folder).expanduser().name
+        return self.name
+
     @model_validator(mode="after")
     def _fits_together(self) -> Data:
-        if isinstance(self.validation, float):
-            if self.validation + (self.test or 0) >= 1:
-                raise ValueError("validation and test leave nothing to train on; their sum must stay below 1")
-            if self.split_seed is not None:
-                raise ValueError("split_seed is for the validation splits paper and salun")
+        if isinstance(self.validation, float) and self.validation + (self.test or 0) >= 1:
+            raise ValueError("validation and test leave nothing to train on; their sum must stay below 1")
         return self
 
 
@@ -100,26 +113,95 @@ class Forget(Section):
 
 
 class Model(Section):
-    """The architecture. ``width`` is its number of channels in the first layer."""
+    """The architecture, and where its first weights come from.
+
+    width: channels of the first layer, for architectures that have a choice. pretrained: what the weights are
+    of: a name that the architecture knows (``imagenet``, ``default``, a tag of open_clip), or a checkpoint
+    (.safetensors, or .pt and .pth without code); without it they are random. image_size: side in pixels that
+    images are scaled to before the model sees them.
+    """
 
     name: Annotated[str, AfterValidator(MODELS.check)]
-    width: PositiveInt = 32
+    width: PositiveInt | None = None
+    pretrained: Annotated[str, Field(min_length=1)] | None = None
+    image_size: PositiveInt | None = None
+
+
+def _warm_up(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ValueError(f"{value!r} is neither a number of steps nor a share of them")
+    if isinstance(value, float) and value >= 1:
+        raise ValueError(f"{value:g} is no share below 1; steps are whole numbers")
+    return value
+
+
+def _epochs(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{value!r} is not a number above 0")
+    return value
+
+
+#: Passes over the training images.
+Epochs = Annotated[float | int, PlainValidator(_epochs)]
+#: A whole number of steps, or a share of all.
+WarmUp = Annotated[float | int, PlainValidator(_warm_up)]
+Schedule = Literal["cosine", "steps", "constant"]
+
+
+def _rising(milestones: list[int]) -> list[int]:
+    if any(later <= earlier for earlier, later in itertools.pairwise(milestones)):
+        raise ValueError("the epochs must rise")
+    return milestones
 
 
 class Training(Section):
-    """Hyper-parameters of one training with AdamW.
+    """Hyper-parameters of one training.
 
-    learning_rate: its peak; it rises over the first tenth of the steps and falls to zero along a cosine.
-    augmentation: strength of random affine changes, 0 for none. seed: tells repetitions apart.
+    epochs: passes over the images; a fraction ends within one. optimizer: momentum is SGD's alone.
+    learning_rate: its peak. warm_up: the steps in which it rises to that evenly, as a number or as a share of
+    all. schedule: afterwards it falls to zero along a cosine, or to ``decay`` of itself at each of the epochs
+    ``milestones``, or stays. clip: gradients are scaled down to this L2 norm; ``null`` leaves them.
+
+    Random changes of images, applied in this order: crop, ``crop`` pixels of black are added around and the
+    size is cut out again; resized_crop, a part of the image of at least this share of its area, of an aspect
+    ratio between 3/4 and 4/3, fills it; flip, left and right change places in half of the images;
+    augmentation, strength of affine changes; randaugment_n operations of RandAugment of magnitude
+    randaugment_m. seed: tells repetitions apart.
     """
 
-    epochs: PositiveInt
+    epochs: Epochs
     learning_rate: PositiveFloat
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegativeFloat = 0.0
     label_smoothing: Smoothing = 0.0
+    crop: NonNegativeInt = 0
+    resized_crop: Area = 1.0
+    flip: bool = False
     augmentation: NonNegativeFloat = 0.0
+    randaugment_n: NonNegativeInt = 0
+    randaugment_m: Magnitude = 9.0
     seed: NonNegativeInt = 0
     batch_size: PositiveInt = 64
+    warm_up: WarmUp = 0.1
+    schedule: Schedule = "cosine"
+    milestones: Annotated[list[PositiveInt], AfterValidator(_rising)] = []
+    decay: Share = 0.1
+    clip: PositiveFloat | None = 1.0
+
+    @model_validator(mode="after")
+    def _schedule_has_what_it_needs(self) -> Training:
+        _require_milestones(self.schedule, self.milestones)
+        return self
+
+
+def _require_milestones(schedule: Schedule, milestones: list[int]) -> None:
+    if (schedule == "steps") != bool(milestones):
+        raise ValueError("milestones are the epochs of schedule: steps; give both or neither")
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -133,7 +215,7 @@ _ValueT = TypeVar("_ValueT")
 #: One value, or a list of different ones.
 Axis = Annotated[
     list[_ValueT],
-    BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
+    BeforeValidator(_as_list),
     AfterValidator(_distinct),
     Field(min_length=1),
 ]
@@ -142,32 +224,54 @@ Axis = Annotated[
 class Pool(Section):
     """The fine-tunings on the forget set: every combination of the values given, one or a list per key.
 
-    freeze: glob patterns of parameter names that fine-tuning leaves alone.
+    Keys are those of :class:`Training`; batch_size and those after it have one value for all. freeze: what
+    fine-tuning leaves alone: glob patterns of parameter names, and ``attention`` for every parameter of an
+    attention layer, which NegMerge's released code leaves alone in CLIP. freeze_statistics: BatchNorm
+    normalises by the running statistics of the base, which stay as they are; otherwise by those of each
+    batch, and its running statistics move, which no merge takes up.
     """
 
-    epochs: Axis[PositiveInt]
+    epochs: Axis[Epochs]
     learning_rate: Axis[PositiveFloat]
+    optimizer: Axis[Literal["adamw", "sgd"]] = ["adamw"]
+    momentum: Axis[Annotated[float, Field(ge=0, lt=1)]] = [0.9]
     weight_decay: Axis[NonNegativeFloat] = [0.0]
     label_smoothing: Axis[Smoothing] = [0.0]
+    crop: Axis[NonNegativeInt] = [0]
+    resized_crop: Axis[Area] = [1.0]
+    flip: Axis[bool] = [False]
     augmentation: Axis[NonNegativeFloat] = [0.0]
+    randaugment_n: Axis[NonNegativeInt] = [0]
+    randaugment_m: Axis[Magnitude] = [9.0]
     seed: Axis[NonNegativeInt] = [0]
     batch_size: PositiveInt = 64
-    freeze: list[str] = []
+    warm_up: WarmUp = 0.1
+    schedule: Schedule = "cosine"
+    milestones: Annotated[list[PositiveInt], AfterValidator(_rising)] = []
+    decay: Share = 0.1
+    clip: PositiveFloat | None = 1.0
+    freeze: Annotated[list[str], BeforeValidator(_as_list)] = []
+    freeze_statistics: bool = True
+
+    @model_validator(mode="after")
+    def _schedule_has_what_it_needs(self) -> Pool:
+        _require_milestones(self.schedule, self.milestones)
+        return self
 
     @property
     def axes(self) -> dict[str, list[Any]]:
-        """The values of each hyper-parameter, by its name in :class:`Training`."""
-        return {
-            name: values for name in Training.model_fields if isinstance(values := getattr(self, name), list)
-        }
+        """The values of each hyper-parameter that may have several, by its name in :class:`Training`."""
+        return {name: getattr(self, name) for name in Training.model_fields if name not in _SHARED}
 
     def members(self) -> list[Training]:
         """The hyper-parameters of every fine-tuning; the last axis changes fastest."""
+        shared = {name: getattr(self, name) for name in _SHARED}
         combinations = itertools.product(*self.axes.values())
-        return [
-            Training(**dict(zip(self.axes, values, strict=True)), batch_size=self.batch_size)
-            for values in combinations
-        ]
+        return [Training(**dict(zip(self.axes, values, strict=True)), **shared) for values in combinations]
+
+
+#: Hyper-parameters that all fine-tunings of a pool share.
+_SHARED = ("batch_size", "warm_up", "schedule", "milestones", "decay", "clip")
 
 
 class Search(Section):
@@ -190,21 +294,64 @@ class Search(Section):
 class Recipe(Section):
     """One unlearning run.
 
+    With ``forget`` a part of ``data`` is forgotten, and the rest of it retained. With ``retain`` all of
+    ``data`` is forgotten, and these other data sets are retained: a model of images and text is asked about
+    each with its own classes.
+
     methods: with "retrain" among them, all are compared with it. name: names its folder. seed: every random
     choice derives from it. threads: CPU threads of torch; results are reproducible for one number of threads.
-    training: how the base is trained.
+    device: where torch computes; ``auto`` is the first GPU, or the CPU. precision: of the forward passes in
+    training; ``auto`` is bfloat16 on a GPU that has it, or float16, and float32 on the CPU. training: how the
+    base is trained; without it the base is ``model.pretrained``.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     seed: NonNegativeInt = 0
     threads: PositiveInt = 1
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     data: Data
-    forget: Forget
+    forget: Forget | None = None
+    retain: Annotated[list[Data], BeforeValidator(_as_list), Field(min_length=1)] | None = None
     model: Model
-    training: Training
+    training: Training | None = None
     pool: Pool
     search: Search = Search()
     methods: Axis[Annotated[str, AfterValidator(METHODS.check)]] = ["single", "uniform", "negmerge"]
+
+    @property
+    def data_sets(self) -> list[Data]:
+        """The data set that is forgotten, or part of it, and those that are retained as a whole."""
+        return [self.data, *(self.retain or [])]
+
+    @model_validator(mode="after")
+    def _something_to_forget_and_to_retain(self) -> Recipe:
+        if (self.forget is None) == (self.retain is None):
+            raise ValueError(
+                "give either forget, a part of the data set, or retain, data sets beside the one to forget"
+            )
+        labels = [one.label for one in self.data_sets]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"data and retain name {', '.join(twice)} more than once")
+        if self.retain is not None and not knows_text(self.model.name):
+            raise ValueError(
+                f"retain needs a model of images and text (open_clip/… or clip/…), and {self.model.name} "
+                "knows the classes of one data set only"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_base(self) -> Recipe:
+        if self.training is None and self.model.pretrained is None and ":" not in self.model.name:
+            raise ValueError("give training, or model.pretrained: the base has to come from somewhere")
+        if REFERENCE in self.methods:
+            if knows_text(self.model.name):
+                raise ValueError(
+                    f"methods: {REFERENCE} trains a classifier from scratch; {self.model.name} is none"
+                )
+            if self.training is None:
+                raise ValueError(f"methods: {REFERENCE} is trained as the base was, and training is missing")
+        return self
 
     @model_validator(mode="after")
     def _something_to_be_close_to(self) -> Recipe:

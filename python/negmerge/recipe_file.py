@@ -19,15 +19,22 @@ _Location = tuple[int | str, ...]
 
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:
-    """The recipe in a YAML file, and its text.
+    """The recipe in a YAML file, or the one of that name that comes with the package, and its text.
 
     Raises :class:`~negmerge.errors.RecipeError`, which lists every mistake with its line.
     """
+    if not path.exists() and str(path) in embedded_recipes():
+        return embedded_recipe(str(path))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "is not UTF-8 text"
-        raise RecipeError(f"cannot be read: {reason}", path=path) from problem
+        remedy = (
+            None
+            if path.suffix
+            else f"No recipe of the package is it{suggestion(str(path), embedded_recipes())}"
+        )
+        raise RecipeError(f"cannot be read: {reason}", path=path, remedy=remedy) from problem
     return parse_recipe(text, str(path)), text
 
 
@@ -35,6 +42,17 @@ def embedded_recipe(name: str) -> tuple[Recipe, str]:
     """A recipe that comes with the package, and its text."""
     text = (resources.files("negmerge") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
     return parse_recipe(text, f"recipe {name!r}"), text
+
+
+def embedded_recipes() -> list[str]:
+    """The names of all recipes that come with the package; those of the paper begin with ``paper/``."""
+    folder = resources.files("negmerge") / "recipes"
+    return sorted(
+        f"{below}{file.name.removesuffix('.yaml')}"
+        for below in ("", "paper/")
+        for file in (folder / below).iterdir()
+        if file.name.endswith(".yaml")
+    )
 
 
 def parse_recipe(text: str, label: str) -> Recipe:
@@ -107,8 +125,8 @@ def _dotted(location: Sequence[int | str]) -> str:
 def _section(location: Sequence[int | str]) -> type[BaseModel]:
     """The section of the data model that ``location`` leads to."""
     section: type[BaseModel] = Recipe
-    for part in location:
-        annotation = section.model_fields[str(part)].annotation
+    for part in (part for part in location if isinstance(part, str)):
+        annotation = section.model_fields[part].annotation
         section = next(
             kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)
         )
@@ -116,7 +134,7 @@ def _section(location: Sequence[int | str]) -> type[BaseModel]:
 
 
 def _kinds(annotation: Any) -> list[Any]:
-    if get_origin(annotation) in (Union, UnionType, Annotated):
+    if get_origin(annotation) in (Union, UnionType, Annotated, list):
         return [kind for part in get_args(annotation) for kind in _kinds(part)]
     return [annotation]
 

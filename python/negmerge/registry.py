@@ -39,8 +39,10 @@ class Registry(Generic[EntryT]):
         return found
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """What to say after "is not known": the nearest known word, or all of them."""
+def suggestion(word: str, known: Iterable[str], *, most: int | None = None) -> str:
+    """What to say after "is not known": the nearest known word, or all of them, or the first ``most``."""
     known = list(known)
     nearest = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known: {', '.join(known)}"
+    if nearest:
+        return f"; did you mean {nearest[0]!r}?"
+    return f"; known: {', '.join(known[:most])}" + (", …" if len(known) > len(known[:most]) else "")

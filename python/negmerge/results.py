@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from typing import Any
 
 import negmerge_ext
@@ -109,15 +109,15 @@ class Results:
     """All of a run.
 
     forgotten: the forget set in words. images: number of images per split, forget and retain. data_sha256: of
-    pixels and labels. retain_floor: the validation retain accuracy that a choice must keep, if the recipe
-    sets one. rows: the base first. agreement: of the pool; ``None`` if that was not kept and no method merged
-    it by sign consensus. pool_kept: whether the checkpoints of the pool stayed in the folder.
+    pixels and labels, by data set. retain_floor: the validation retain accuracy that a choice must keep, if
+    the recipe sets one. rows: the base first. agreement: of the pool; ``None`` if that was not kept and no
+    method merged it by sign consensus. pool_kept: whether the checkpoints of the pool stayed in the folder.
     """
 
     recipe: dict[str, Any]
     forgotten: str
     images: dict[str, dict[str, int]]
-    data_sha256: str
+    data_sha256: dict[str, str]
     retain_floor: float | None
     rows: tuple[Row, ...]
     pool: tuple[Member, ...]
@@ -163,7 +163,13 @@ class Results:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    packages = ("torch", "numpy", "scikit-learn", "safetensors")
+    packages = (
+        "torch",
+        "numpy",
+        "scikit-learn",
+        "safetensors",
+        *_present("torchvision", "timm", "open_clip_torch"),
+    )
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -171,3 +177,8 @@ def versions() -> dict[str, str]:
         "negmerge_ext": negmerge_ext.__version__,
         **{package: version(package) for package in packages},
     }
+
+
+def _present(*packages: str) -> list[str]:
+    """Those that are installed."""
+    return [package for package in packages if any(True for _ in distributions(name=package))]

@@ -2,6 +2,7 @@
 
     recipe.yaml                     the recipe, as it was read
     base.safetensors   base.json    the base
+    heads.safetensors  heads.json   text heads by data set, if the base is a model of images and text
     base-scores.json                what it scores on the recipe's forget set
     pool/000.safetensors   .json    fine-tuned checkpoints, in the order of the recipe's combinations
     online/state.json               with --online: what was merged and dropped so far; METHOD-NNN.safetensors
@@ -34,7 +35,7 @@ from typing import Any
 from .folder_lock import locked
 
 #: Of the records. Raised when the facts of a stage change; stages recorded in an older format are repeated.
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,10 @@ class RunFolder:
     @property
     def base(self) -> Artefact:
         return _checkpoint(self.root, "base")
+
+    @property
+    def heads(self) -> Artefact:
+        return _checkpoint(self.root, "heads")
 
     @property
     def base_scores(self) -> Artefact:

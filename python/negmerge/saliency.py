@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ from torch import nn
 from torch.nn import functional
 
 from .checkpoint import load_weights
+from .compute import Compute
 from .console import Reporter
+from .data.examples import Examples
+from .evaluate import outputs
 from .grad_cam import NoFeatureMapError, grad_cam
 from .keys import content_key
 from .methods import METHODS
@@ -62,43 +65,44 @@ def saliency(
     """Record where the base and the unlearned models see their classes, unless the stage is finished.
 
     The images are of the test split (training images where single ones are forgotten), evenly spread among
-    those that the base has right, as far as there are such.
+    those of every data set that the base has right, as far as there are such.
     """
-    key = content_key("grad-cam", task.training_key, [asdict(row) for row in rows])
+    key = content_key("grad-cam", context.training_key, [asdict(row) for row in rows])
     artefact = folder.grad_cam
     if artefact.finished(key) is not None:
         return
     artefact.begin()
     with reporter.stage("Grad-CAM", len(rows)) as stage:
         base = load_weights(task.build_model(), context.base.path)
+        test = task.parts["test"]
         chosen = [
-            (part, _chosen(task, base, places))
-            for part, places in (
-                ("forget", task.selection.test.forget),
-                ("retain", task.selection.test.retain),
-            )
+            (part, _chosen(base, examples, task.compute))
+            for part, examples in (("forget", test.forget), *(("retain", one) for one in test.retain))
         ]
-        places = np.concatenate([found for _, found in chosen])
-        pixels, labels = task.tensors(places)
+        shown = [(part, examples, *_tensors(examples)) for part, examples in chosen]
         maps, predicted, layer, missing = [], [], "", None
         try:
             for model in (base, *(_model(context, row) for row in rows[1:])):
-                seen = grad_cam(model, pixels, labels)
-                maps.append(seen.maps)
-                predicted.append(seen.logits.argmax(dim=1).tolist())
-                layer = layer or seen.layer
+                seen = [grad_cam(model, pixels, labels, one.head) for _, one, pixels, labels in shown]
+                maps.append(torch.cat([one.maps for one in seen]))
+                predicted.append([one.logits.argmax(dim=1).tolist() for one in seen])
+                layer = layer or seen[0].layer
                 stage.advance()
         except NoFeatureMapError as problem:
             maps, missing = [], str(problem)
-    names = task.images.class_names
-    parts = [part for part, found in chosen for _ in found]
     images = [
-        SeenImage(part, names[label], () if missing else tuple(names[one[place]] for one in predicted))
-        for place, (part, label) in enumerate(zip(parts, labels.tolist(), strict=True))
+        SeenImage(
+            part,
+            names[label],
+            () if missing else tuple(names[by_model[group][place]] for by_model in predicted),
+        )
+        for group, (part, examples, _, labels) in enumerate(shown)
+        for names in [examples.images.class_names]
+        for place, label in enumerate(labels.tolist())
     ]
     kept = torch.empty(0) if missing else _scaled(torch.stack(maps))
     with appearing_complete(artefact.file) as unfinished:
-        save_file({"pixels": _smaller(pixels), "maps": kept}, unfinished)
+        save_file({"pixels": _together([pixels for _, _, pixels, _ in shown]), "maps": kept}, unfinished)
     artefact.finish(
         key,
         {
@@ -130,14 +134,21 @@ def _seen(plain: dict[str, Any]) -> SeenImage:
     return SeenImage(**{**plain, "predictions": tuple(plain["predictions"])})
 
 
-def _chosen(task: Task, base: nn.Module, rows: np.ndarray) -> np.ndarray:
+def _chosen(base: nn.Module, examples: Examples, compute: Compute) -> Examples:
+    rows = examples.rows
     looked_at = rows[np.unique(np.linspace(0, len(rows) - 1, min(_LOOKED_AT, len(rows))).astype(np.int64))]
-    pixels, labels = task.tensors(looked_at)
-    with torch.inference_mode():
-        right = (base(pixels.float() / 255).argmax(dim=1) == labels).numpy()
+    answers = outputs(base, replace(examples, rows=looked_at), compute)
+    right = (answers.logits.argmax(dim=1) == answers.labels).numpy()
     ordered = np.concatenate([looked_at[right], looked_at[~right]])
     among = max(int(right.sum()), min(_SHOWN, len(ordered)))
-    return ordered[np.unique(np.linspace(0, among - 1, min(_SHOWN, among)).astype(np.int64))]
+    return replace(
+        examples, rows=ordered[np.unique(np.linspace(0, among - 1, min(_SHOWN, among)).astype(np.int64))]
+    )
+
+
+def _tensors(examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
+    (batch,) = examples.batches(len(examples))
+    return batch
 
 
 def _model(context: Context, row: Row) -> nn.Module:
@@ -153,12 +164,20 @@ def _scaled(maps: torch.Tensor) -> torch.Tensor:
     return torch.where(largest > 0, maps / largest, torch.zeros_like(maps)).contiguous()
 
 
-def _smaller(pixels: torch.Tensor) -> torch.Tensor:
-    """Images of at most :data:`_LARGEST` pixels on either side, however large they were."""
-    longer = max(pixels.shape[2:])
-    if longer <= _LARGEST:
+def _together(groups: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Images of several data sets as one tensor, of the largest size among them.
+
+    But no side is longer than :data:`_LARGEST` pixels. Grey images are made coloured beside coloured ones.
+    """
+    channels = max(pixels.shape[1] for pixels in groups)
+    height, width = (max(pixels.shape[side] for pixels in groups) for side in (2, 3))
+    share = min(1.0, _LARGEST / max(height, width))
+    size = [max(1, round(share * height)), max(1, round(share * width))]
+    return torch.cat([_resized(pixels.expand(-1, channels, -1, -1), size) for pixels in groups])
+
+
+def _resized(pixels: torch.Tensor, size: list[int]) -> torch.Tensor:
+    if list(pixels.shape[2:]) == size:
         return pixels.contiguous()
-    resized = functional.interpolate(
-        pixels.float(), scale_factor=_LARGEST / longer, mode="bilinear", antialias=True
-    )
+    resized = functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
     return resized.round().clamp(0, 255).to(torch.uint8).contiguous()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
@@ -10,81 +12,163 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .data.augmentation import random_affine
+from .compute import CPU, Compute
+from .data.augmentation import augmented
+from .data.examples import Examples
+from .data.training_batches import Batch, TrainingBatches
 from .errors import RecipeError, TrainingError
 from .recipe import Training
+from .schedule import rate_share, total_steps
 
-#: Gradients are scaled down to this L2 norm where they exceed it.
-_CLIP = 1.0
-_WARM_UP = 0.1
+#: Among ``freeze`` patterns, stands for every parameter of an attention layer.
+ATTENTION = "attention"
+#: Classes of attention layers in torch, torchvision, timm and open_clip; not blocks of layers, nor pooling.
+_ATTENTION_LAYER = re.compile("Attention(?!al|Block|Pool)")
+
+#: The mean loss, a scalar, that a model has on the images of a step: those of every set, augmented float
+#: pixels in [0, 1] and labels; with the hyper-parameters and a generator of the CPU for what is drawn.
+Objective = Callable[
+    [nn.Module, Sequence[Examples], Sequence[Batch], Training, torch.Generator], torch.Tensor
+]
+
+
+def cross_entropy(
+    model: nn.Module,
+    examples: Sequence[Examples],
+    batches: Sequence[Batch],
+    spec: Training,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Of each image with the label of its set, by the head of its set."""
+    losses = [
+        functional.cross_entropy(
+            examples[batch.source].head(model(batch.images)).float(),
+            batch.labels,
+            label_smoothing=spec.label_smoothing,
+            reduction="sum",
+        )
+        for batch in batches
+    ]
+    return torch.stack(losses).sum() / sum(len(batch.labels) for batch in batches)
 
 
 def train(
     model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    examples: Sequence[Examples],
     spec: Training,
     *,
     seed: int,
+    compute: Compute = CPU,
     freeze: Sequence[str] = (),
+    freeze_statistics: bool = False,
+    objective: Objective = cross_entropy,
     epoch_done: Callable[[], None] = lambda: None,
 ) -> float:
-    """Train ``model`` in place with cross-entropy; return the mean loss of the last epoch.
+    """Train ``model`` in place; return the mean loss of the last epoch, or of the part of it that was done.
 
-    images: uint8 ``[n, channels, height, width]``. labels: int64 ``[n]``. seed: of order and augmentation.
-    freeze: glob patterns of parameters that stay as they are, to the bit. Raises
-    :class:`~negmerge.errors.RecipeError` for a pattern that matches nothing,
+    examples: images of one set or several, of which batches take whatever comes. seed: of order,
+    augmentation and whatever else is random. freeze: what stays as it is, to the bit: glob patterns of
+    parameters, and :data:`ATTENTION`. freeze_statistics: BatchNorm normalises by its running statistics,
+    which stay as they are. Raises :class:`~negmerge.errors.RecipeError` for a pattern that matches nothing,
     :class:`~negmerge.errors.TrainingError` if the loss stops being finite.
     """
+    model.to(compute.device).to(memory_format=torch.channels_last)
+    for one in examples:
+        one.head.to(compute.device)
     parameters = _trained(model, freeze)
-    steps = spec.epochs * math.ceil(len(images) / spec.batch_size)
-    optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, steps))
+    batches = TrainingBatches(examples, compute.device)
+    optimizer = _optimizer(parameters, spec)
+    steps_per_epoch = math.ceil(len(batches) / spec.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: rate_share(spec, step, steps_per_epoch)
+    )
+    scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.lower is torch.float16)
     generator = torch.Generator().manual_seed(seed)
     loss_of_epoch = math.nan
     model.train()
-    for epoch in range(1, spec.epochs + 1):
-        loss_of_epoch = 0.0
-        for batch in torch.split(torch.randperm(len(images), generator=generator), spec.batch_size):
-            pixels = random_affine(images[batch].float() / 255, spec.augmentation, generator)
-            loss = functional.cross_entropy(
-                model(pixels), labels[batch], label_smoothing=spec.label_smoothing
-            )
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(parameters, _CLIP)
-            optimizer.step()
-            schedule.step()
-            loss_of_epoch += loss.item() * len(batch) / len(images)
-        if not math.isfinite(loss_of_epoch):
-            raise TrainingError(
-                f"the loss is {loss_of_epoch} after epoch {epoch} with learning rate {spec.learning_rate:g}",
-                remedy="Lower the learning rate",
-            )
-        epoch_done()
+    if freeze_statistics:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+    left = total_steps(spec, steps_per_epoch)
+    # Dropout and the like draw from torch's global generator.
+    with torch.random.fork_rng(devices=[compute.device] if compute.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for epoch in range(1, math.ceil(left / steps_per_epoch) + 1):
+            seen, total = 0, torch.zeros((), dtype=torch.float64, device=compute.device)
+            for drawn in itertools.islice(batches.epoch(spec.batch_size, generator), left):
+                changed = [
+                    Batch(one.source, augmented(compute.pixels(one.images), spec, generator), one.labels)
+                    for one in drawn
+                ]
+                with compute.autocast():
+                    loss = objective(model, examples, changed, spec, generator)
+                optimizer.zero_grad()
+                torch.autograd.backward(scaler.scale(loss))
+                if spec.clip is not None:
+                    scaler.unscale_(optimizer)
+                    nn.utils.clip_grad_norm_(parameters, spec.clip)
+                scaler.step(optimizer)
+                scaler.update()
+                schedule.step()
+                count = sum(len(one.labels) for one in drawn)
+                seen += count
+                total += loss.detach() * count
+            left -= steps_per_epoch
+            # Looked at once an epoch: every look waits for the device.
+            loss_of_epoch = total.item() / seen
+            if not math.isfinite(loss_of_epoch):
+                raise TrainingError(
+                    f"the loss is {loss_of_epoch} after epoch {epoch} with learning rate "
+                    f"{spec.learning_rate:g}",
+                    remedy="Lower the learning rate",
+                )
+            epoch_done()
     model.eval()
     return loss_of_epoch
 
 
+def _optimizer(parameters: list[nn.Parameter], spec: Training) -> torch.optim.Optimizer:
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=spec.learning_rate,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+            fused=True,
+        )
+    return torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
+
+
 def _trained(model: nn.Module, freeze: Sequence[str]) -> list[nn.Parameter]:
     """The parameters to train; the others are told to take no gradient."""
+    names = [name for name, _ in model.named_parameters()]
+    frozen: set[str] = set()
     for pattern in freeze:
-        if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
+        matched = (
+            _of_attention(model)
+            if pattern == ATTENTION
+            else {name for name in names if fnmatchcase(name, pattern)}
+        )
+        if not matched:
             raise RecipeError(
                 f"freeze pattern {pattern!r} matches no parameter",
-                remedy=f"Parameters are called {', '.join(name for name, _ in model.named_parameters())}",
+                remedy=f"Parameters are called {', '.join(names)}",
             )
+        frozen |= matched
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(fnmatchcase(name, pattern) for pattern in freeze))
+        parameter.requires_grad_(name not in frozen)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise RecipeError("freeze leaves no parameter to train")
     return trained
 
 
-def _learning_rate(step: int, steps: int) -> float:
-    """Share of the peak: a linear rise over the first tenth of the steps, then a cosine down to zero."""
-    rise = max(1, round(_WARM_UP * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+def _of_attention(model: nn.Module) -> set[str]:
+    """Names of the parameters of attention layers, of torch and of the libraries alike."""
+    return {
+        f"{place}.{name}"
+        for place, module in model.named_modules()
+        if _ATTENTION_LAYER.search(type(module).__name__)
+        for name, _ in module.named_parameters()
+    }

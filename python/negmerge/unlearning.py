@@ -25,7 +25,7 @@ def unlearn(
     candidates = method.candidates(context)
     recipe, measures = task.recipe, task.compares_with_reference
     key = content_key(
-        "method", name, [one.key for one in candidates], recipe.forget, recipe.search, judge.key, measures
+        "method", name, [one.key for one in candidates], task.division_key, recipe.search, judge.key, measures
     )
     artefact = folder.merged(name)
     if (facts := artefact.finished(key)) is not None:
@@ -82,7 +82,7 @@ class _Searched:
 
 
 def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder, stage: Stage) -> _Searched:
-    key = content_key("search", candidate.key, task.recipe.forget, task.recipe.search, judge.key)
+    key = content_key("search", candidate.key, task.division_key, task.recipe.search, judge.key)
     artefact = folder.search(candidate.name)
     if (facts := artefact.finished(key)) is None:
         artefact.begin()

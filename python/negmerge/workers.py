@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -20,6 +20,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn
+
+from torch import nn
 
 from .errors import TrainingError
 from .finetuning import Job, finetune
@@ -53,11 +55,14 @@ class _Worker:
 class Workers:
     """One process for each of ``devices``, within a ``with`` block that ends them all.
 
-    recipe: of the run, without an index file. base: the checkpoint that is fine-tuned.
+    recipe: of the run, without an index file. heads: by label of data set, if the base has such. base: the
+    checkpoint that is fine-tuned.
     """
 
-    def __init__(self, recipe: Recipe, base: Path, devices: Sequence[str]) -> None:
-        self._setup = (recipe, base)
+    def __init__(
+        self, recipe: Recipe, heads: Mapping[str, nn.Module], base: Path, devices: Sequence[str]
+    ) -> None:
+        self._setup = (recipe, heads, base)
         self._devices = devices
         self._workers: list[_Worker] = []
 
@@ -160,22 +165,23 @@ def _lost(worker: _Worker, job: Job) -> TrainingError:
     )
 
 
-def _work(recipe: Recipe, base: Path, device: str, pipe: Connection) -> None:
+def _work(recipe: Recipe, heads: Mapping[str, nn.Module], base: Path, device: str, pipe: Connection) -> None:
     """What a worker does: jobs until it is ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    from .determinism import deterministic
+    from .compute import device_named
+    from .determinism import settings
     from .task import Task
 
-    with deterministic(recipe.threads):
+    with settings(device_named(device), recipe.threads):
         task: Task | None = None
         while True:
             try:
                 job: Job = pipe.recv()
-                task = task or Task.prepare(recipe)
-                pipe.send(finetune(task, base, job, device, lambda: pipe.send(_EpochDone())))
+                task = task or Task.prepare(recipe).on(device).with_heads(heads)
+                pipe.send(finetune(task, base, job, lambda: pipe.send(_EpochDone())))
             except (EOFError, BrokenPipeError):
                 return  # nobody is there any more
             except Exception as problem:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from negmerge.checkpoint import load_weights
 from negmerge.console import Reporter
-from negmerge.errors import DataError
+from negmerge.errors import DataError, RecipeError
 from negmerge.evaluate import Scores
 from negmerge.metrics.average_gap import average_gap
 from negmerge.pipeline import run
@@ -19,6 +19,7 @@ from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
 from negmerge.task import Task
 from run_files import checksums, without_seconds
+from runs import Killed, KilledAfter
 from safetensors.torch import load_file
 
 import negmerge_ext
@@ -163,40 +164,6 @@ def test_running_again_repeats_nothing_and_says_so(finished, small_text, capfd):
     assert rewritten == {"recipe.yaml", "results.json", "results.png", "report.html", "report.md"}
 
 
-class Killed(BaseException):
-    """Stands for a signal: nothing catches it."""
-
-
-class KilledAfter(Reporter):
-    """Kills the run at a given step of training, fine-tuning or search."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__(quiet=True)
-        self.left = steps
-
-    def stage(self, title: str, total: int):  # type: ignore[no-untyped-def]
-        reporter = self
-
-        class Context:
-            def __enter__(self) -> Context:
-                return self
-
-            def __exit__(self, *problem: object) -> None:
-                return None
-
-            def advance(self) -> None:
-                reporter.left -= 1
-                if reporter.left < 0:
-                    raise Killed
-
-            def line(self, text: str) -> None:
-                return None
-
-            seconds_left = 0.0
-
-        return Context()
-
-
 def test_killed_runs_go_on_to_the_same_results(finished, small_text, tmp_path):
     root, results = finished
     kills = 0
@@ -330,3 +297,48 @@ def test_torch_settings_are_as_before(finished, small_text):
     run_text(small_text, root)
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == before
+
+
+STATISTICS = """
+name: statistics
+data: {name: digits}
+forget: {classes: [3]}
+model: {name: resnet18, width: 2}
+training: {epochs: 1, learning_rate: 0.01}
+pool: {epochs: 1, learning_rate: [0.003, 0.01], optimizer: sgd}
+search: {points: 3, refinements: 0, limit: 1}
+methods: [negmerge]
+"""
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_running_statistics_are_the_bases_in_every_merged_model(tmp_path, frozen):
+    text = STATISTICS.replace("optimizer: sgd", f"freeze_statistics: {str(frozen).lower()}")
+    results = run_text(text, tmp_path)
+    base, merged = (
+        load_file(tmp_path / "base.safetensors"),
+        load_file(tmp_path / "merged/negmerge.safetensors"),
+    )
+    statistics = [
+        name for name in base if name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    ]
+    assert len(statistics) == 3 * 20
+    for member in results.pool:
+        tuned = load_file(tmp_path / member.file)
+        assert all(torch.equal(base[name], tuned[name]) == frozen for name in statistics)
+    assert all(torch.equal(base[name], merged[name]) for name in statistics)
+
+
+def test_a_pretrained_classifier_is_the_base_without_training(tmp_path):
+    run_text(STATISTICS, tmp_path / "first")
+    given = tmp_path / "first" / "base.safetensors"
+    text = STATISTICS.replace("width: 2", f"width: 2, pretrained: {given}").replace(
+        "training: {epochs: 1, learning_rate: 0.01}\n", ""
+    )
+    results = run_text(text, tmp_path / "second")
+    base, taken = load_file(given), load_file(tmp_path / "second" / "base.safetensors")
+    assert all(torch.equal(base[name], taken[name]) for name in base if name.startswith("network."))
+    assert results.rows[0].training_seconds == 0
+    retrain = text.replace("[negmerge]", "[retrain, negmerge]")
+    with pytest.raises(RecipeError, match="retrain is trained as the base was, and training is missing"):
+        parse_recipe(retrain, "recipe")

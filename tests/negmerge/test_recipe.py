@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from negmerge.errors import RecipeError
-from negmerge.recipe import Pool
+from negmerge.recipe import Pool, Training
 from negmerge.recipe_file import embedded_recipe, parse_recipe, read_recipe
 
 from negmerge_ext.errors import InputError
@@ -56,7 +56,7 @@ def test_unknown_key_names_line_section_and_nearest_key(small_text, written, typ
 
 def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
     message = refused(small_text.replace("width: 4", "width: 4, zzz: 1"))
-    assert "unknown key 'zzz' in model; known: name, width" in message
+    assert "unknown key 'zzz' in model; known: name, width, pretrained" in message
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,17 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
         ("{name: digits}", "{name: digits, validation: 0.6, test: 0.4}", "leave nothing to train on"),
         ("name: small\n", "name: ../up\n", "line 2: name: String should match pattern"),
         ("name: small\n", "", "name is missing"),
+        ("forget: {classes: [3]}\n", "", "give either forget, a part of the data set, or retain"),
+        ("forget: {classes: [3]}\n", "retain: [mnist]\n", "retain needs a model of images and text"),
+        ("width: 4}", "width: 4}\ndevice: gpu", "device: String should match pattern"),
+        ("batch_size: 32", "warm_up: 1.5", "pool.warm_up: 1.5 is no share below 1"),
+        ("batch_size: 32", "schedule: steps", "pool: milestones are the epochs of schedule: steps"),
+        ("batch_size: 32", "randaugment_m: 11", "pool.randaugment_m[0]: Input should be less than or equal"),
+        (
+            "{epochs: 6, learning_rate: 0.01, label_smoothing: 0.1}",
+            "null",
+            "give training, or model.pretrained",
+        ),
     ],
 )
 def test_wrong_values_are_named(small_text, written, wrong, says):
@@ -145,3 +156,28 @@ def test_missing_and_undecodable_files_are_named(tmp_path):
 
 def test_recipe_errors_are_input_errors():
     assert issubclass(RecipeError, InputError)
+
+
+def test_keys_of_a_retained_set_are_checked_too(small_text):
+    clip = small_text.replace("small_cnn, width: 4", "clip/vit").replace("retrain, ", "")
+    several = clip.replace("forget: {classes: [3]}", "retain:\n  - mnist\n  - {name: svhn, validatoin: 0.1}")
+    message = refused(several)
+    assert "line 6: unknown key 'validatoin' in retain[1]; did you mean 'validation'?" in message
+
+
+def test_retrain_is_for_classifiers(small_text):
+    clip = small_text.replace("small_cnn, width: 4", "clip/vit").replace(
+        "forget: {classes: [3]}", "retain: mnist"
+    )
+    assert "methods: retrain trains a classifier from scratch; clip/vit is none" in refused(clip)
+    recipe = parse_recipe(clip.replace("retrain, ", ""), "my.yaml")
+    assert [one.name for one in recipe.data_sets] == ["digits", "mnist"]
+
+
+def test_pool_and_training_have_the_same_hyper_parameters():
+    names = set(Training.model_fields)
+    assert names == set(Pool.model_fields) - {"freeze", "freeze_statistics"}
+    same = {name: Training.model_fields[name].default for name in names - {"epochs", "learning_rate"}}
+    pool = Pool(epochs=1, learning_rate=1.0)
+    assert pool.members() == [Training(epochs=1, learning_rate=1.0)]
+    assert all(getattr(pool, name) in (value, [value]) for name, value in same.items())

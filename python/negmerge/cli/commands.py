@@ -41,7 +41,7 @@ class CommandModules(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._names:
             raise KeyError(name)
-        return import_module(f".{name}", self._package).COMMAND
+        return import_module(f".{name.replace('-', '_')}", self._package).COMMAND
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -49,7 +49,7 @@ Devices = Annotated[
         parser=str,
         show_default=False,
         help="Devices that the pool is fine-tuned on, one process each: cuda:0,cuda:1, or cpu,cpu for two "
-        "processes. Default: all CUDA devices, or this process.",
+        "processes. Default: the recipe's device, or all CUDA devices if it names none.",
         rich_help_panel=RUNNING,
     ),
 ]
@@ -75,9 +75,9 @@ def way_of(devices: str | None, *, online: bool) -> Way:
 
     Raises :class:`~negmerge_ext.errors.DeviceError` for a device that there is not.
     """
-    from ..devices import all_devices, checked_devices
+    from ..devices import checked_devices
     from ..pipeline import Way
 
     if devices is None:
-        return Way(all_devices(), online)
+        return Way(None, online)
     return Way(checked_devices(tuple(name.strip() for name in devices.split(","))), online)

@@ -20,6 +20,7 @@ Examples:
   negmerge unlearn recipe.yaml --out runs/second --json
   negmerge unlearn recipe.yaml --devices cuda:0,cuda:1
   negmerge unlearn recipe.yaml --online
+  negmerge unlearn mnist-clip-small
 
 The recipe of negmerge demo is left in runs/digits/recipe.yaml:
 copy it, give it another name, change it, run it.
@@ -85,10 +86,11 @@ def run_recipe(
     elif not quiet:
         from ..report.matched_table import matched_table
         from ..report.reference_table import reference_table
+        from ..report.retained_table import retained_table
         from ..report.table import comparison, table
 
         show_grids(
-            (table(results), reference_table(results), matched_table([results])),
+            (table(results), retained_table(results), reference_table(results), matched_table([results])),
             comparison(results),
             written=folder,
         )

@@ -35,12 +35,15 @@ def split(images: ImageSet, spec: recipe.Data, seed: int) -> Splits:
     """The splits that a recipe asks for.
 
     Published test images are the test split. The validation split is the published one, or is drawn from
-    the training images: by NegMerge's protocol, SalUn's, or a share of every class with ``seed``. A data
+    the training images: by NegMerge's protocol, SalUn's, or a share of every class with ``seed``, unless the
+    recipe has one for splits. A data
     set without published splits is divided by shares of every class.
 
     Raises :class:`~negmerge.errors.DataError` if a class is too small to be in every split,
     :class:`~negmerge.errors.RecipeError` if the recipe asks for what the data set does not have.
     """
+    if spec.split_seed is not None:
+        seed = spec.split_seed
     if images.official is None:
         if isinstance(spec.validation, str):
             raise RecipeError(

@@ -11,8 +11,8 @@ How the kinds of methods fit:
 * Weight merging (:mod:`.merged`): one candidate per merged vector; its models are the base minus coefficient
   × vector. The training that it takes is the pool's.
 * Training (:mod:`.retrain`; gradient ascent and saliency-masked relabelling are to come): one candidate per
-  choice of hyper-parameters, unscaled; it trains in ``prepare`` on :attr:`Context.training_images`, from the
-  base or from scratch, and keeps its weights as :meth:`~negmerge.run_folder.RunFolder.trained`. Selecting
+  choice of hyper-parameters, unscaled; it trains in ``prepare`` on :attr:`Context.training_examples`, from
+  the base or from scratch, and keeps its weights as :meth:`~negmerge.run_folder.RunFolder.trained`. Selecting
   hyper-parameters is then selecting the best candidate. Or scaled, with the base plus coefficient × (trained
   − base) as its models.
 * Input perturbation: a model is whatever maps pixels to logits. Such a candidate learns its perturbation in
@@ -29,10 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import nn
 
+from ..compute import Compute
 from ..console import Reporter
+from ..data.examples import Examples
 from ..recipe import Training
 from ..run_folder import RunFolder
 
@@ -61,18 +62,19 @@ class Context:
     """What a run offers to a method.
 
     pool: its files are not there if ``online`` has what was merged of them. build_model: makes the
-    architecture with its initial weights, the same every time. training: how the base was trained.
-    training_images: the images of the training split to be forgotten, or those to be retained, uint8 ``[n,
-    channels, height, width]``, and their labels, int64 ``[n]``. training_key: content key of all that these
-    follow from, and the base's training too. seed: the recipe's.
+    architecture with its initial weights, the same every time. training: how the base was trained, if it
+    was. training_examples: the images of the training split to be forgotten, or those to be retained, for
+    each data set, with what makes logits of a model's answers. training_key: content key of all that these
+    follow from, and the base's training too. compute: where to train. seed: the recipe's.
     """
 
     base: Checkpoint
     pool: Sequence[Checkpoint]
     build_model: Callable[[], nn.Module]
-    training: Training
-    training_images: Callable[[Literal["forget", "retain"]], tuple[torch.Tensor, torch.Tensor]]
+    training: Training | None
+    training_examples: Callable[[Literal["forget", "retain"]], Sequence[Examples]]
     training_key: str
+    compute: Compute
     seed: int
     folder: RunFolder
     online: OnlinePool | None = None

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..checkpoint import load_weights
 from ..console import Reporter
+from ..errors import RecipeError
 from ..from_scratch import trained_from_scratch
 from ..keys import content_key, derived_seed
 from ..run_folder import appearing_complete
@@ -37,14 +38,17 @@ class _Retrained(Candidate):
 
     def prepare(self, reporter: Reporter) -> float:
         context = self._context
+        if context.training is None:
+            raise RecipeError(f"{self.title} is trained as the base was, and the recipe has no training")
         return trained_from_scratch(
             self._trained,
             self.key,
             self.title,
             context.build_model(),
-            *context.training_images("retain"),
+            context.training_examples("retain"),
             context.training,
             seed=derived_seed("retrain", context.seed),
+            compute=context.compute,
             reporter=reporter,
         )
 

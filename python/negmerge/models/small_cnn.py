@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from .normalise import Normalise
+from .classifier import refuse
+from .image_input import Normalise
+from .shape import Shape
+
+if TYPE_CHECKING:
+    from ..recipe import Model
+
+_WIDTH = 32
 
 
 class SmallCNN(nn.Module):
@@ -40,3 +48,15 @@ class SmallCNN(nn.Module):
 def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
     groups = next(count for count in (4, 2, 1) if outputs % count == 0)
     return nn.Conv2d(inputs, outputs, 3, padding=1), nn.GroupNorm(groups, outputs), nn.GELU()
+
+
+def build(spec: Model, shape: Shape) -> SmallCNN:
+    """With random weights; ``width`` is 32 by default."""
+    refuse(spec, "pretrained", "image_size")
+    return SmallCNN(
+        width=spec.width or _WIDTH,
+        channels=shape.channels,
+        classes=shape.classes,
+        mean=shape.mean,
+        std=shape.std,
+    )

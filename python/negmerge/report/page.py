@@ -18,6 +18,7 @@ from .matched_table import matched_table
 from .pictures import strips
 from .pool_table import pool_table
 from .reference_table import reference_table
+from .retained_table import retained_table
 from .runs import matched_over_runs
 from .seeds_table import held_out_table, runs_table
 from .table import accuracy_table, comparison, cost_table
@@ -84,6 +85,7 @@ def _of_run(results: Results, recipe_text: str) -> dict[str, Any]:
         "facts": _facts(results),
         "said": comparison(results),
         "accuracies": accuracy_table(results),
+        "retained": retained_table(results),
         "references": reference_table(results),
         "matched": matched_table([results]),
         "agreements": None if results.agreement is None else agreement_table(results.agreement),
@@ -130,13 +132,13 @@ def _provenance(runs: Sequence[Results]) -> list[tuple[str, str]]:
     recipe = first.recipe
     alike = all(results.versions == first.versions for results in runs)
     seeds = ", ".join(str(results.recipe["seed"]) for results in runs)
-    checksums = list(dict.fromkeys(results.data_sha256 for results in runs))
+    data = {(label, sha256) for results in runs for label, sha256 in results.data_sha256.items()}
     return [
         ("Recipe", ", ".join(str(results.recipe["name"]) for results in runs)),
         ("Seed" if len(runs) == 1 else "Seeds", seeds),
         ("Threads", str(recipe["threads"])),
         ("Model", ", ".join(f"{key} {value}" for key, value in recipe["model"].items())),
-        ("SHA-256 of the data", ", ".join(checksums)),
+        *((f"SHA-256 of {label}", sha256) for label, sha256 in sorted(data)),
         *((name, value) for name, value in first.versions.items()),
         *([] if alike else [("Note", "versions are the first run's; the others differ")]),
     ]

@@ -108,9 +108,12 @@ def test_other_validation_splits_are_refused(wrong):
         spec(validation=wrong)
 
 
-def test_a_seed_for_shares_is_refused():
-    with pytest.raises(ValueError, match="split_seed is for"):
-        spec(validation=0.1, split_seed=1)
+def test_shares_may_have_a_seed_of_their_own():
+    images = image_set(1000, 10)
+    drawn = [split(images, spec(validation=0.1, split_seed=1), seed).validation for seed in (3, 4)]
+    np.testing.assert_array_equal(*drawn)
+    other = split(images, spec(validation=0.1, split_seed=2), 3).validation
+    assert not np.array_equal(drawn[0], other)
 
 
 def test_a_class_that_a_split_has_not_cannot_be_forgotten():

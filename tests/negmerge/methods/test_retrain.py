@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from method_contexts import build, context_in, training_images
+from method_contexts import build, context_in, training_examples
 from negmerge.checkpoint import save_weights
 from negmerge.console import Reporter
+from negmerge.data.examples import Examples
 from negmerge.keys import derived_seed
 from negmerge.methods import METHODS
 from negmerge.methods.interface import Checkpoint, Context
@@ -28,7 +29,7 @@ def test_is_the_training_of_the_base_on_the_retain_set_alone(context, tmp_path):
     (candidate,) = METHODS.get("retrain").candidates(context)
     assert candidate.prepare(QUIET) > 0
     expected = build()
-    train(expected, *training_images("retain"), context.training, seed=derived_seed("retrain", 5))
+    train(expected, training_examples("retain"), context.training, seed=derived_seed("retrain", 5))
     weights = expected.state_dict()
     with candidate.opened() as model_at:
         found = model_at(1.0).state_dict()
@@ -42,11 +43,11 @@ def test_is_the_training_of_the_base_on_the_retain_set_alone(context, tmp_path):
 
 
 def test_does_not_look_at_the_forget_set(context):
-    def only_retain(part: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def only_retain(part: str) -> tuple[Examples, ...]:
         assert part == "retain"
-        return training_images(part)
+        return training_examples(part)
 
-    (candidate,) = METHODS.get("retrain").candidates(replace(context, training_images=only_retain))
+    (candidate,) = METHODS.get("retrain").candidates(replace(context, training_examples=only_retain))
     candidate.prepare(QUIET)
 
 

@@ -3,11 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 from negmerge.models import MODELS
+from negmerge.models.shape import Shape
+from negmerge.recipe import Model
 
 
 def build(width: int = 6, channels: int = 3, classes: int = 5) -> torch.nn.Module:
     mean, std = [0.5] * channels, [0.25] * channels
-    return MODELS.get("small_cnn")(width=width, channels=channels, classes=classes, mean=mean, std=std)
+    shape = Shape(channels=channels, side=8, classes=classes, mean=mean, std=std)
+    return MODELS.get("small_cnn")(Model(name="small_cnn", width=width), shape)
 
 
 @pytest.mark.parametrize("width", [1, 3, 6, 8])

@@ -102,7 +102,10 @@ def test_numbers_of_the_page_are_those_of_the_json(finished):
         "Kept %": f"{100 * kept / elements:.2f}",
         "Agree %": layers["All merged layers"]["Agree %"],
     }
-    assert plain["data_sha256"] in page.text
+    assert plain["data_sha256"]
+    for label, sha256 in plain["data_sha256"].items():
+        assert f"SHA-256 of {label}" in page.text
+        assert sha256 in page.text
     members = tables[f"The pool of {len(plain['pool'])} fine-tunings"]
     assert [row["learning rate"] for row in members.values()] == ["0.001", "0.003", "0.01"]
 

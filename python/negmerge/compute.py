@@ -1,0 +1,77 @@
+"""Where models are trained and evaluated, and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from .errors import RecipeError
+from .recipe import Recipe
+
+_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A device of torch.
+
+    lower: what the forward passes of training compute in where autocast finds it safe; ``None`` is float32
+    throughout. Evaluation is always in float32.
+    """
+
+    device: torch.device
+    lower: torch.dtype | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, device_name: str | None = None) -> Compute:
+        """What a recipe asks for, or its precision on another device.
+
+        Raises :class:`~negmerge.errors.RecipeError` for a device that is not there.
+        """
+        device = device_named(recipe.device if device_name is None else device_name)
+        if recipe.precision != "auto":
+            if recipe.precision == "float16" and device.type == "cpu":
+                raise RecipeError("precision float16 needs a GPU", remedy="Use bfloat16 or float32")
+            return cls(device, _DTYPES[recipe.precision])
+        if device.type == "cpu":
+            # bfloat16 is faster on some CPUs and slower on others; results must not depend on that.
+            return cls(device)
+        return cls(device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """For the forward passes of training."""
+        enabled = self.lower is not None
+        return torch.autocast(self.device.type, dtype=self.lower or torch.bfloat16, enabled=enabled)
+
+    def pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 images ``[n, channels, height, width]`` as float32 in [0, 1], in the order of dimensions that
+        convolutions are fastest in.
+        """
+        on_device = images.to(self.device, non_blocking=True)
+        return (on_device.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+#: The CPU, in float32.
+CPU = Compute(torch.device("cpu"))
+
+
+def device_named(name: str) -> torch.device:
+    """``auto``, the first GPU or else the CPU, or a device by torch's name.
+
+    Raises :class:`~negmerge.errors.RecipeError` if it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"no device is called {name!r}", remedy="Use auto, cpu or cuda:0") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise RecipeError(
+                f"device {name} is not there: torch sees {count} CUDA devices", remedy="Use device: auto"
+            )
+    return device

@@ -1,0 +1,1 @@
+"""Models of images and text: those of open_clip, and small ones that are trained here."""

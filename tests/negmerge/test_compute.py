@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import torch
+from negmerge.compute import Compute, device_named
+from negmerge.errors import RecipeError
+
+
+def compute(small, **options: str) -> Compute:
+    return Compute.of(small.model_copy(update=options))
+
+
+def test_auto_is_the_first_gpu_or_else_the_cpu(small):
+    with mock.patch("torch.cuda.is_available", return_value=False):
+        assert compute(small) == Compute(torch.device("cpu"), None)
+    with (
+        mock.patch("torch.cuda.is_available", return_value=True),
+        mock.patch("torch.cuda.is_bf16_supported", return_value=True),
+    ):
+        assert compute(small) == Compute(torch.device("cuda:0"), torch.bfloat16)
+        assert compute(small, precision="float32") == Compute(torch.device("cuda:0"), None)
+    with (
+        mock.patch("torch.cuda.is_available", return_value=True),
+        mock.patch("torch.cuda.is_bf16_supported", return_value=False),
+    ):
+        assert compute(small).lower == torch.float16
+
+
+def test_what_is_not_there_is_refused(small):
+    with mock.patch("torch.cuda.is_available", return_value=False):
+        with pytest.raises(RecipeError, match=r"device cuda:1 is not there: torch sees 0 CUDA devices"):
+            compute(small, device="cuda:1")
+        with pytest.raises(RecipeError, match="float16 needs a GPU"):
+            compute(small, precision="float16")
+    with pytest.raises(RecipeError, match="no device is called 'gpu'"):
+        device_named("gpu")
+
+
+def test_pixels_are_shares_of_white():
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 1, 1, 3).expand(2, 3, 1, 3)
+    pixels = Compute(torch.device("cpu")).pixels(images)
+    assert torch.equal(pixels[0, 0, 0], torch.tensor([0.0, 0.2, 1.0]))

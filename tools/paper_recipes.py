@@ -1,0 +1,150 @@
+"""Writes the recipes of the NegMerge paper's tables: they differ in a word or a number each.
+
+    python tools/paper_recipes.py [FOLDER]
+
+FOLDER is python/negmerge/recipes/paper by default. What the paper leaves open, and what reproductions of it
+report instead, is said in the recipes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "python" / "negmerge" / "recipes" / "paper"
+
+#: Backbones by the name of their files: open_clip's name.
+BACKBONES = {
+    "vit-b-32": "ViT-B-32-quickgelu",
+    "vit-b-16": "ViT-B-16-quickgelu",
+    "vit-l-14": "ViT-L-14-quickgelu",
+}
+#: Epochs of fine-tuning with RandAugment in the released code.
+EPOCHS = {
+    "stanford-cars": 70,
+    "dtd": 100,
+    "eurosat": 40,
+    "gtsrb": 40,
+    "mnist": 30,
+    "resisc45": 40,
+    "sun397": 40,
+    "svhn": 30,
+}
+
+CLIP = """\
+# NegMerge, table 1: CLIP {architecture} forgets {data_set}, ImageNet is retained.
+# Pool, search and splits are the released code's. Attention is left alone; the paper is silent on it.
+# Data: negmerge data get {data_set}; ImageNet by hand. Needs a GPU.
+
+name: clip-{backbone}-{data_set}
+threads: 8
+
+data: {{name: {data_set}, validation: paper}}
+retain: [imagenet]
+
+model:
+  name: open_clip/{architecture}
+  pretrained: openai
+
+# 3 x 10 = 30 fine-tunings.
+pool:
+  epochs: {epochs}
+  batch_size: 128
+  learning_rate: 0.00001
+  weight_decay: 0.1
+  warm_up: 500
+  resized_crop: 0.08
+  flip: true
+  randaugment_n: [1, 2, 3]
+  randaugment_m: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+  freeze: attention
+
+search:
+  objective: forget
+  retain_ratio: 0.95
+  points: 21
+  refinements: 0
+  limit: 1.0
+
+methods: [single, uniform, negmerge]
+"""
+
+#: Architectures of the classifier tables by the name of their files: ours, and learning rates of base and
+#: pool.
+CLASSIFIERS = {"resnet18": ("resnet18", 0.1, 0.05), "vgg16": ("vgg16_bn", 0.1, 0.01)}
+
+CLASSIFIER = """\
+# NegMerge, {table}: {architecture} forgets a tenth of CIFAR-10's training images.
+# The base is SalUn's. The pool has the paper's epochs, weight decays and label smoothings; learning rate,
+# augmentation and the rule for the coefficient were not found: reproductions' words, or our choice.
+# Data: negmerge data get cifar10. Needs a GPU.
+
+name: cifar10-{name}-random
+threads: 8
+
+data: {{name: cifar10, validation: salun}}
+forget: {{fraction: 0.1}}
+
+model: {{name: {architecture}}}
+
+training:
+  epochs: 182
+  batch_size: 256
+  optimizer: sgd
+  learning_rate: {base_rate}
+  momentum: 0.9
+  weight_decay: 0.0005
+  warm_up: 0
+  schedule: steps
+  milestones: [91, 136]
+  decay: 0.1
+  clip: null
+  crop: 4
+  flip: true
+
+# 3 x 3 x 3 = 27 fine-tunings.
+pool:
+  epochs: [40, 50, 60]
+  batch_size: 256
+  optimizer: sgd
+  learning_rate: {pool_rate}
+  momentum: 0.9
+  weight_decay: [0.0001, 0.00005, 0.00001]
+  label_smoothing: [0.0, 0.05, 0.1]
+  warm_up: 0
+  clip: null
+  crop: 4
+  flip: true
+
+search:
+  objective: gap
+  points: 21
+  refinements: 1
+  limit: 2.0
+
+methods: [retrain, single, uniform, negmerge]
+"""
+
+
+def recipes() -> dict[str, str]:
+    """Texts by file name."""
+    texts = {
+        f"clip-{backbone}-{data_set}.yaml": CLIP.format(
+            backbone=backbone, architecture=architecture, data_set=data_set, epochs=epochs
+        )
+        for backbone, architecture in BACKBONES.items()
+        for data_set, epochs in EPOCHS.items()
+    }
+    tables = {"resnet18": "table 2", "vgg16": "appendix"}
+    for name, (architecture, base_rate, pool_rate) in CLASSIFIERS.items():
+        texts[f"cifar10-{name}-random.yaml"] = CLASSIFIER.format(
+            name=name, architecture=architecture, base_rate=base_rate, pool_rate=pool_rate, table=tables[name]
+        )
+    return texts
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in recipes().items():
+        (folder / file).write_text(text, encoding="utf-8")
