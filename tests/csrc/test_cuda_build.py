@@ -16,6 +16,10 @@ KERNELS = ROOT / "csrc" / "cuda"
 COMPILE = ("-std=c++17", "-O3", "--fmad=false", "-Werror=all-warnings")
 
 
+#: SignMean, MagMax and Ties (csrc/methods.h), each of which the general kernels are compiled for.
+ACCUMULATIONS = 3
+
+
 @pytest.fixture(scope="module")
 def nvcc() -> str:
     found = shutil.which("nvcc")
@@ -26,9 +30,9 @@ def nvcc() -> str:
 
 @pytest.fixture(scope="module")
 def ptx(nvcc: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The device code of every kernel of a merge or a patch, by its mangled name."""
+    """The device code of every kernel, by its mangled name."""
     code = dict[str, str]()
-    for source in ("merge", "patch"):
+    for source in ("magnitudes", "merge", "patch"):
         target = tmp_path_factory.mktemp("ptx") / f"{source}.ptx"
         run(nvcc, *COMPILE, "-arch=compute_80", "-ptx", KERNELS / f"{source}.cu", "-o", target)
         _, *kernels = re.split(r"\n(?=(?:\.\w+ )?\.entry )", target.read_text())
@@ -106,11 +110,15 @@ def test_plain_kernels_take_sixteen_bytes_at_a_time(ptx: dict[str, str], dtype: 
 
 @pytest.mark.slow
 def test_no_operation_is_fused_or_approximated(ptx: dict[str, str]) -> None:
-    assert len(ptx) == 4 + 2 + 1 + 3
+    assert len(ptx) == 4 + 2 * ACCUMULATIONS + 1 + 2 + 3
     for name, code in ptx.items():
         assert not re.search(r"\bfma\b|\bfma\.", code), name
         assert ".ftz" not in code, name
         assert ".approx" not in code, name
         assert "div.full" not in code, name
-    for parts in (("plain_kernel", "5DtypeE1E"), ("general_kernel", "IfE")):
+    for parts in (
+        ("plain_kernel", "5DtypeE1E"),
+        ("general_kernel", "8SignMeanEfE"),
+        ("general_kernel", "4TiesEfE"),
+    ):
         assert "div.rn.f32" in kernel(ptx, *parts)
