@@ -25,6 +25,12 @@ struct MethodList {
     ((place++ == number ? body(Ms()) : void()), ...);
   }
 
+  // Calls body(M()...) with all methods.
+  template <class Body>
+  static void all(Body&& body) {
+    body(Ms()...);
+  }
+
   static constexpr int most_values() {
     int most = 0;
     ((most = Ms::Accumulation::kValues > most ? Ms::Accumulation::kValues : most), ...);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +14,22 @@ from .checkpoint import Checkpoint
 from .checkpoint.provenance import InputIdentity, input_identities
 from .engine.running_sum import RunningSum
 from .engine.snapshot import read_rows, snapshot
+from .engine.sum_file import SumDescription, read_description, read_sums, stored_in_double, write_sums
 from .engine.trimming import find_thresholds
-from .errors import DtypeError, NegmergeError, OptionError, PoolError, TiedTensorError, raise_problems
+from .errors import (
+    DtypeError,
+    NegmergeError,
+    OptionError,
+    PatchMismatchError,
+    PoolError,
+    TiedTensorError,
+    raise_problems,
+)
 from .in_memory.copying import copy_tensors
 from .in_memory.overlap import tied_tensors
 from .in_memory.plain_tensor import mark_written, same_elements
 from .in_memory.same_device import check_devices
-from .in_memory.state_dict import MemoryRows
+from .in_memory.state_dict import MemoryRows, StateDictSource
 from .in_memory.targets import Target, given_target, new_target
 from .in_memory.ties import check_ties
 from .inputs import PATH_TYPES, ModelSource, open_model, parse_threads
@@ -33,7 +43,7 @@ from .plan import COPIED, Plan, PlannedTensors, make_plan
 from .stats import MergeReport, TensorStats, tensor_stats
 
 if TYPE_CHECKING:
-    from .inputs import Model, StateDict
+    from .inputs import Model, PathName, StateDict
 
 
 class Accumulator:
@@ -195,10 +205,66 @@ class Accumulator:
         tensors = [self._tensors[index] for index in self._merged]
         builder = MemoryBuilder(tensors)
         running.vector_into(builder, self._threads)
-        threads = self._threads or native.default_threads()
-        digests = tensor_fingerprints(self._rows, list(self._merged), threads)
         plan = self._plan(self._options)
+        digests = list(self._fingerprints())
         return Patch(describe(plan, self._inputs, self._statistics(running), digests), builder.finish())
+
+    def save(self, path: PathName, *, overwrite: bool = False) -> None:
+        """Write the unfinished merge to a file, at once and durably; :meth:`load` goes on from it.
+
+        The file takes about as many bytes as the running values and the signs do in memory. Raises
+        :class:`~negmerge_ext.errors.PoolError` if no model was added,
+        :class:`~negmerge_ext.errors.OutputExistsError` if ``path`` exists and is not to be overwritten,
+        :class:`~negmerge_ext.errors.OutputError` if it cannot be written.
+        """
+        running = self._running()
+        description = SumDescription(
+            method=str(self._options.method),
+            include=self._options.include,
+            exclude=self._options.exclude,
+            inputs=tuple(self._inputs),
+            tensors=self._names(),
+            fingerprints=self._fingerprints(),
+        )
+        write_sums(Path(path), description, running, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: PathName, base: Model, *, threads: int | None = None) -> Accumulator:
+        """The accumulator that was saved to ``path``, on the device that ``base`` is on.
+
+        Raises what the constructor raises about the base, :class:`~negmerge_ext.errors.CheckpointError` for
+        anything but a file that :meth:`save` wrote, and :class:`~negmerge_ext.errors.PatchMismatchError` if
+        ``base`` is not the base of what was added.
+        """
+        described, stored = read_description(Path(path))
+        found = cls(
+            base, described.method, include=described.include, exclude=described.exclude, threads=threads
+        )
+        # A stand-in for the first model: plans depend on its dtypes, and on nothing else of it.
+        first = {
+            name: np.zeros(value.shape) if stored_in_double(stored, name) else value
+            for name, value in zip(found._base.tensors.names, found._rows.values, strict=True)
+        }
+        plan = make_plan(found._base, [StateDictSource(first, "base")], found._options, more_to_come=True)
+        found._tensors, found._merged = plan.tensors, plan.merged
+        if found._names() != described.tensors or found._fingerprints() != described.fingerprints:
+            raise PatchMismatchError(
+                "the models added were fine-tuned from another base",
+                path=path,
+                remedy="Give the base that the accumulator was made with",
+            )
+        running = RunningSum(plan, found._rows)
+        read_sums(stored, described, running)
+        found._sum, found._inputs = running, list(described.inputs)
+        return found
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self._tensors[index].name for index in self._merged)
+
+    def _fingerprints(self) -> tuple[str, ...]:
+        threads = self._threads or native.default_threads()
+        names = [tensor.name for tensor in self._tensors]
+        return tuple(tensor_fingerprints(self._rows, names, list(self._merged), threads))
 
     def _statistics(self, running: RunningSum) -> tuple[TensorStats, ...]:
         rows = running.statistics(self._threads)
@@ -263,7 +329,7 @@ class Accumulator:
     def _same_base(self, index: int, first: int) -> bool:
         a, b = self._tensors[index], self._tensors[first]
         one, two = self._rows.values[index], self._rows.values[first]
-        return a.dtype == b.dtype and same_elements(one, two)
+        return a.dtype == b.dtype and same_elements(one, two, a.name)
 
 
 def _check_base(source: ModelSource, options: Options) -> None:

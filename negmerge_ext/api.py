@@ -272,6 +272,7 @@ def inspect(
     exclude: str | Sequence[str] | None = None,
     max_memory: int | str | None = None,
     threads: int | None = None,
+    device: object = None,
     progress: bool = False,
 ) -> MergeReport:
     """Statistics of the merged vector, and how far the fine-tuned checkpoints agree; nothing is written.
@@ -280,9 +281,9 @@ def inspect(
     :class:`~negmerge_ext.TensorStats` of the report has the histogram ``agreement`` as well.
     """
     options = Options.parse(method=method, include=include, exclude=exclude)
-    settings = parse_settings(max_memory, threads, progress)
+    settings = parse_settings(max_memory, threads, progress, device)
     models = as_pool(finetuned)
-    _, plan = plan_models(base, models, options)
+    _, plan = plan_models(base, models, options, settings.device)
     return stream.inspect(plan, settings)
 
 

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError, DeviceMemoryError
+from .device_failures import TENSORS, named
+from .errors import DeviceError
 from .native import Column, Position, State
 
 _NAME = f"{__package__}._cuda"
-
-#: cudaErrorMemoryAllocation.
-OUT_OF_MEMORY = 2
 
 
 def is_built() -> bool:
@@ -83,8 +81,8 @@ def merge(
     """Have a batch of tensors merged on a device; returns when the work is on the stream.
 
     Arguments are those of :func:`negmerge_ext.native.merge`, with device addresses; stats and histogram are
-    addresses, too (0: none), thresholds are in main memory. Raises :class:`DeviceMemoryError` and
-    :class:`DeviceError`.
+    addresses, too (0: none), thresholds are in main memory. Raises
+    :class:`~negmerge_ext.errors.DeviceMemoryError` and :class:`DeviceError`.
     """
     cuda = module()
     try:
@@ -114,7 +112,7 @@ def merge(
             thresholds,
         )
     except cuda.CudaError as problem:
-        raise _named(problem, device) from problem
+        raise named(problem, device, TENSORS) from problem
 
 
 def magnitudes_workspace_bytes(tensors: int, models: int) -> int:
@@ -162,7 +160,7 @@ def count_magnitudes(
             counts,
         )
     except cuda.CudaError as problem:
-        raise _named(problem, device) from problem
+        raise named(problem, device, TENSORS) from problem
 
 
 def patch_workspace_bytes(tensors: int) -> int:
@@ -177,7 +175,7 @@ def remember(rows: np.ndarray, *, device: int, stream: int, workspace: int, work
     try:
         cuda.remember(device, stream, rows, workspace, workspace_size)
     except cuda.CudaError as problem:
-        raise _named(problem, device) from problem
+        raise named(problem, device, TENSORS) from problem
 
 
 def move(
@@ -200,17 +198,4 @@ def move(
     try:
         cuda.move(device, stream, rows, source, target, workspace, workspace_size, misplaced)
     except cuda.CudaError as problem:
-        raise _named(problem, device) from problem
-
-
-def _named(problem: Exception, device: int) -> DeviceError | DeviceMemoryError:
-    message, code = (*problem.args, 0)[:2]
-    if code == OUT_OF_MEMORY:
-        return DeviceMemoryError(
-            f"cuda:{device} is out of memory: {message}",
-            remedy="Free memory of the device, or merge .cpu() copies",
-        )
-    return DeviceError(
-        f"cuda:{device} failed: {message}",
-        remedy="After a failed launch CUDA may refuse all further work: start the process again",
-    )
+        raise named(problem, device, TENSORS) from problem

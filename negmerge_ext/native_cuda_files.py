@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from . import native_cuda
-from .errors import DeviceError, DeviceMemoryError
+from .device_failures import FILES, named
 from .native import ReadError
 
 
@@ -25,9 +25,9 @@ def worker_memory(slot: int) -> tuple[int, int]:
 class FileMerger:
     """Merges on a device what lies in files and in main memory; a context manager that gives its memory back.
 
-    Every worker has two *slots* of ``slot`` bytes, on the host and on the device: one is read into while the
-    device works on the other. Nothing else grows with the number or the size of models. Making one takes all
-    memory there will be. Raises :class:`~negmerge_ext.errors.DeviceMemoryError` and
+    Every worker has two *slots* of ``slot`` bytes (a multiple of 128), on the host and on the device: one is
+    read into while the device works on the other. Nothing else grows with the number or the size of models.
+    Making one takes all memory there will be. Raises :class:`~negmerge_ext.errors.DeviceMemoryError` and
     :class:`~negmerge_ext.errors.DeviceError`.
     """
 
@@ -37,7 +37,7 @@ class FileMerger:
         try:
             self._merger = self._cuda.FileMerger(device, workers, slot)
         except self._cuda.CudaError as problem:
-            raise self._named(problem) from problem
+            raise named(problem, device, FILES) from problem
 
     def merge(self, **columns: Any) -> None:
         """What :func:`negmerge_ext.native.merge` does with the same arguments, to the bit.
@@ -50,19 +50,7 @@ class FileMerger:
         except self._cuda.ReadError as failure:
             raise ReadError(*failure.args) from None
         except self._cuda.CudaError as problem:
-            raise self._named(problem) from problem
-
-    def _named(self, problem: Exception) -> DeviceError | DeviceMemoryError:
-        message, code = problem.args
-        if code == native_cuda.OUT_OF_MEMORY:
-            return DeviceMemoryError(
-                f"cuda:{self._device}: {message}",
-                remedy="Give fewer threads (--threads), or leave device (--device) out to merge on the CPU",
-            )
-        return DeviceError(
-            f"cuda:{self._device} failed: {message}",
-            remedy="Merge on the CPU (without device, --device), in a new process if CUDA refuses more work",
-        )
+            raise named(problem, self._device, FILES) from problem
 
     def __enter__(self) -> FileMerger:
         return self

@@ -67,6 +67,7 @@ class Patch:
         overwrite: bool = False,
         max_memory: int | str | None = None,
         threads: int | None = None,
+        device: object = None,
         progress: bool | Progress = False,
     ) -> Patch:
         """Compute the merged vector of ``base`` and ``finetuned``.
@@ -76,9 +77,9 @@ class Patch:
         from it; an existing file is replaced only with ``overwrite``.
         """
         options = Options.parse(method=method, mode="vector", include=include, exclude=exclude)
-        settings = parse_settings(max_memory, threads, progress)
+        settings = parse_settings(max_memory, threads, progress, device)
         models = as_pool(finetuned)
-        _, plan = plan_models(base, models, options)
+        _, plan = plan_models(base, models, options, settings.device)
         inputs = input_identities(plan, labels_of(base, models))
         if out is None:
             if overwrite:

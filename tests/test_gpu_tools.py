@@ -14,14 +14,21 @@ from programs import import_path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: In place of compute-sanitizer: tells what it is called with, and finds what a file beside it says.
+#: In place of compute-sanitizer: tells what it is called with, and finds what files beside it say.
 STAND_IN = """#!/bin/sh
+here=$(dirname "$0")
 case "$*" in
 --help) echo "  --kernel-name arg" ;;
-*--past-the-end*) cat "$(dirname "$0")/finding"; exit 86 ;;
+*memcheck*--past-the-end) cat "$here/memcheck"; exit 86 ;;
+*racecheck*/race) cat "$here/racecheck"; exit 86 ;;
 *) echo "called with $*" | sed "s|[^ ]*/||g"; case "$*" in *$FAILING*) exit 86 ;; esac ;;
 esac
 """
+#: What it finds where there is something, by check.
+FINDINGS = {
+    "memcheck": "Invalid __global__ write of size 16 bytes",
+    "racecheck": "Error: Race reported between Write access and Read access",
+}
 
 
 def start(*words: str, path: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,11 +44,12 @@ def start(*words: str, path: str | Path, **environment: str) -> subprocess.Compl
 
 @pytest.fixture
 def with_stand_in(tmp_path: Path) -> str:
-    """A search path with a tool that sees writes past the end."""
-    program = tmp_path / "compute-sanitizer"
-    program.write_text(STAND_IN)
-    program.chmod(0o755)
-    (tmp_path / "finding").write_text("Invalid __global__ write of size 16 bytes\n")
+    """A search path with a tool that finds what it is shown, and an nvcc."""
+    for name, text in (("compute-sanitizer", STAND_IN), ("nvcc", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    for check, finding in FINDINGS.items():
+        (tmp_path / check).write_text(f"{finding}\n")
     return os.pathsep.join([str(tmp_path), os.environ["PATH"]])
 
 
@@ -57,9 +65,9 @@ def test_a_sanitizer_beside_nvcc_is_found(with_stand_in: str, tmp_path: Path) ->
     toolkit, elsewhere = tmp_path / "toolkit", tmp_path / "elsewhere"
     for folder in (toolkit / "bin", toolkit / "compute-sanitizer", elsewhere):
         folder.mkdir(parents=True)
-    (toolkit / "bin" / "nvcc").touch(0o755)
+    (tmp_path / "nvcc").rename(toolkit / "bin" / "nvcc")
     (elsewhere / "nvcc").symlink_to(toolkit / "bin" / "nvcc")
-    for name in ("compute-sanitizer", "finding"):
+    for name in ("compute-sanitizer", *FINDINGS):
         (tmp_path / name).rename(toolkit / "compute-sanitizer" / name)
     path = os.pathsep.join([str(elsewhere), "/bin", "/usr/bin"])
     done = start("tools/gpu_sanitize.py", path=path, FAILING="nothing")
@@ -88,12 +96,29 @@ def test_a_finding_fails(with_stand_in: str) -> None:
     assert done.stderr == "failed: racecheck\n"
 
 
-def test_a_sanitizer_that_sees_nothing_is_noticed(with_stand_in: str, tmp_path: Path) -> None:
-    (tmp_path / "finding").write_text("no CUDA device\n")
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ("memcheck", "memcheck does not find a write past the end"),
+        ("racecheck", "racecheck does not find a race"),
+    ],
+)
+def test_a_check_that_sees_nothing_is_noticed(
+    with_stand_in: str, tmp_path: Path, check: str, message: str
+) -> None:
+    (tmp_path / check).write_text("no CUDA device\n")
     done = start("tools/gpu_sanitize.py", path=with_stand_in, FAILING="nothing")
     assert done.returncode == 1
     assert "no CUDA device" in done.stdout
-    assert "memcheck does not find a write past the end" in done.stderr
+    assert f"nothing is checked: {message}" in done.stderr
+    assert "passed" not in done.stdout
+
+
+def test_a_race_that_cannot_be_compiled_is_told(with_stand_in: str, tmp_path: Path) -> None:
+    (tmp_path / "nvcc").write_text("#!/bin/sh\necho no such architecture >&2; exit 1\n")
+    done = start("tools/gpu_sanitize.py", path=with_stand_in, FAILING="nothing")
+    assert done.returncode == 1
+    assert "race.cu cannot be compiled\nno such architecture" in done.stderr
 
 
 @pytest.mark.slow

@@ -121,6 +121,6 @@ def _text(document: Mapping[str, Any]) -> str:
 
 
 def _command(words: Sequence[str]) -> str:
-    """The command that was given, folders left out of absolute paths."""
+    """The command that was given; of absolute paths only the last part, after ``…/``."""
     script = f"benchmarks/{Path(words[0]).name}"
-    return " ".join(["python", script, *(Path(w).name if w.startswith("/") else w for w in words[1:])])
+    return " ".join(["python", script, *(f"…/{Path(w).name}" if w.startswith("/") else w for w in words[1:])])

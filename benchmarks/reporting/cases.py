@@ -42,6 +42,12 @@ class Case:
         """Median over the rounds of a variant's seconds over those of others together."""
         return statistics.median(ratios(self.seconds, [over], under))
 
+    def spread_over_sum(self, over: str, under: Sequence[str]) -> str:
+        """The same ratio with its quartiles, for a table."""
+        values = ratios(self.seconds, [over], under)
+        low, high = quartiles(values)
+        return f"{statistics.median(values):.2f} ({low:.2f} … {high:.2f})"
+
     def has(self, variant: str) -> bool:
         """Whether a variant was measured."""
         return variant in self.seconds

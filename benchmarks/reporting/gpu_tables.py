@@ -27,7 +27,7 @@ def allowance(case: Case) -> float:
     return float(OVER_BYTES * _moved(case) * seconds_per_byte + STARTING)
 
 
-def over_allowance(case: Case) -> list[float]:
+def gpu_over_allowance(case: Case) -> list[float]:
     """Device time over what is allowed, of a merge into a given result and into a new one."""
     return [case.median(call) / allowance(case) for call in _CALLS]
 
@@ -78,7 +78,7 @@ def gpu_model(benchmarks: Benchmarks) -> str:
             number(_moved(case) / 1e9),
             number(allowance(case) * 1e3),
             *(case.spread(call, 1e3) for call in _CALLS),
-            f"{max(over_allowance(case)):.2f}",
+            f"{max(gpu_over_allowance(case)):.2f}",
             *(case.spread(f"{call}, host", 1e3) for call in _CALLS),
             f"{max(host_microseconds(case)):.2f}",
             f"{max(extra_megabytes(case)):.2f}",

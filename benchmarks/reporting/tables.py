@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -129,35 +130,56 @@ def growth(benchmarks: Benchmarks) -> str:
     return "\n\n".join(parts)
 
 
-def small_allowance(case: Case) -> float:
-    """Seconds that a call may take: reading speed for what moves, and a share per tensor and model."""
+def over_allowance(case: Case) -> float:
+    """Median, over the rounds, of a call's seconds over those that it may take in the same round.
+
+    These are the time of reading for the bytes that move, and a share per tensor and model. The model's
+    tensors are large enough for reading them to have been timed.
+    """
     models, tensors = case.parameters["models"], case.facts["tensors"]
-    overhead: float = PER_TENSOR_AND_MODEL * tensors * models
-    if not case.facts["reads"]:
-        return overhead
-    moving = case.median(case.read()) * (models + 2) / (models + 1)
-    return float(OVER_BYTES * moving + overhead)
+    overhead = PER_TENSOR_AND_MODEL * tensors * models
+    moving = OVER_BYTES * (models + 2) / (models + 1)
+    rounds = zip(case.seconds["merge"], case.seconds[case.read()], strict=True)
+    return float(statistics.median(merge / (moving * read + overhead) for merge, read in rounds))
 
 
 def small_tensors(benchmarks: Benchmarks) -> str:
-    """Calls with many small tensors."""
+    """Models of many small tensors."""
     rows = [
         [
             case.parameters["case"],
             str(case.facts["tensors"]),
-            number(case.median(case.read()) * 1e3) if case.facts["reads"] else "–",
-            number(small_allowance(case) * 1e3),
+            case.spread(case.read(), 1e3),
             case.spread("merge", 1e3),
             case.spread("merge, new result", 1e3),
-            f"{case.median('merge') / small_allowance(case):.2f}",
+            f"{over_allowance(case):.2f}",
         ]
-        for case in sorted(
-            benchmarks["small_tensors"].cases,
-            key=lambda case: (not case.facts["reads"], case.facts["tensors"]),
-        )
+        for case in _small_cases(benchmarks, reads=True)
     ]
-    head = ["model", "tensors", "read ms", "allowed ms", "merge ms (quartiles)"]
+    head = ["model", "tensors", "read ms (quartiles)", "merge ms (quartiles)"]
     return table([*head, "new result ms (quartiles)", "merge over allowed"], rows)
+
+
+def tiny_tensors(benchmarks: Benchmarks) -> str:
+    """Models of tensors that take no time to read: what remains of a call."""
+    rows = []
+    for case in _small_cases(benchmarks, reads=False):
+        per_tensor = 1e6 / (case.facts["tensors"] * case.parameters["models"])
+        rows.append(
+            [
+                case.parameters["case"],
+                case.spread("merge", 1e3),
+                case.spread("merge", per_tensor),
+                case.spread("merge, new result", per_tensor),
+            ]
+        )
+    head = ["model", "merge ms (quartiles)", "µs per tensor and model (quartiles)", "new result (quartiles)"]
+    return table(head, rows)
+
+
+def _small_cases(benchmarks: Benchmarks, *, reads: bool) -> list[Case]:
+    cases = [case for case in benchmarks["small_tensors"].cases if case.facts["reads"] == reads]
+    return sorted(cases, key=lambda case: case.facts["tensors"])
 
 
 def patch(benchmarks: Benchmarks) -> str:
@@ -188,30 +210,35 @@ def out_of_core(benchmarks: Benchmarks) -> str:
             case.facts["filesystem"],
             *(f"{name}: {case.spread(name)}" for name in yardstick(case)),
             case.spread("merge"),
-            f"{case.ratio_to_sum('merge', yardstick(case)):.2f}",
+            case.spread_over_sum("merge", yardstick(case)),
             str(case.rounds),
         ]
         for case in benchmarks["out_of_core"].cases
     ]
-    head = ["storage", "file system", "reading s", "writing s", "merge s", "merge over both"]
+    head = ["storage", "file system", "reading s", "writing s", "merge s", "merge over both (quartiles)"]
     return table([*head, "rounds"], rows)
 
 
 def memory(benchmarks: Benchmarks) -> str:
-    """Peak memory."""
-    rows = [
-        [
-            number(case.parameters["model_bytes"] / 1e9),
-            str(case.parameters["models"]),
-            f"{case.facts['idle_bytes'] / 2**20:.0f}",
-            f"{case.facts['peak_bytes'] / 2**20:.0f}",
-            f"{(above := case.facts['peak_bytes'] - case.facts['idle_bytes']) / 2**20:.0f}",
-            f"{above / case.facts['max_memory']:.2f}",
-        ]
+    """Peak memory by size of the model, then by number of models."""
+    head = ["model GB", "N", "idle MiB", "peak MiB", "above idle MiB", "over max_memory"]
+    return "\n\n".join(
+        table(
+            head,
+            [
+                [
+                    number(case.parameters["model_bytes"] / 1e9),
+                    str(case.parameters["models"]),
+                    f"{case.facts['idle_bytes'] / 2**20:.0f}",
+                    f"{case.facts['peak_bytes'] / 2**20:.0f}",
+                    f"{(above := case.facts['peak_bytes'] - case.facts['idle_bytes']) / 2**20:.0f}",
+                    f"{above / case.facts['max_memory']:.2f}",
+                ]
+                for case in benchmarks["memory"].where(grows=grows)
+            ],
+        )
         for grows in ("size", "models")
-        for case in benchmarks["memory"].where(grows=grows)
-    ]
-    return table(["model GB", "N", "idle MiB", "peak MiB", "above idle MiB", "over max_memory"], rows)
+    )
 
 
 def peers(benchmarks: Benchmarks) -> str:
@@ -219,6 +246,7 @@ def peers(benchmarks: Benchmarks) -> str:
     rows = [
         [
             case.parameters["model"],
+            case.facts["filesystem"],
             name,
             case.spread(name),
             f"{case.ratio(name, 'negmerge'):.1f}",
@@ -227,7 +255,7 @@ def peers(benchmarks: Benchmarks) -> str:
         for case in benchmarks["peers"].cases
         for name in case.seconds
     ]
-    return table(["model", "process", "s (quartiles)", "over negmerge", "rounds"], rows)
+    return table(["model", "file system", "process", "s (quartiles)", "over negmerge", "rounds"], rows)
 
 
 def startup(benchmarks: Benchmarks) -> str:
@@ -263,6 +291,7 @@ TABLES: dict[str, Callable[[Benchmarks], str]] = {
         torch,
         growth,
         small_tensors,
+        tiny_tensors,
         patch,
         out_of_core,
         memory,

@@ -1,9 +1,12 @@
 // What Python gives the compiled module: checked, and as the kernels take it.
 #pragma once
 
+#include <pybind11/gil_safe_call_once.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstddef>
+#include <initializer_list>
 #include <stdexcept>
 #include <utility>
 
@@ -64,6 +67,23 @@ inline const Dtype* dtypes_of(const CodeArray& codes) {
   const auto* first = codes.data();
   for (py::ssize_t i = 0; i < codes.size(); i++) dtype_of(first[i]);
   return reinterpret_cast<const Dtype*>(first);
+}
+
+// A field of a struct as numpy has it.
+struct Field {
+  const char* name;
+  const char* format;
+  size_t offset;
+};
+
+inline py::dtype record_dtype(std::initializer_list<Field> fields, size_t size) {
+  py::list names, formats, offsets;
+  for (const Field& field : fields) {
+    names.append(field.name);
+    formats.append(field.format);
+    offsets.append(field.offset);
+  }
+  return {std::move(names), std::move(formats), std::move(offsets), static_cast<py::ssize_t>(size)};
 }
 
 inline size_t length(const py::array& array) { return static_cast<size_t>(array.size()); }

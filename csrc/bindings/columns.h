@@ -87,10 +87,15 @@ std::vector<Tensor> tensors_of(const Columns& columns, const Merge& job, InFile&
     tensor.out_dtype = out_dtypes[t];
     tensor.keep = length(columns.keep) == 0 ? nullptr : pointer<uint16_t>(columns.keep.data()[t]);
     if (thresholds) tensor.threshold = columns.thresholds.data() + t * job.models_given;
-    if (!state.empty())
+    if (!state.empty()) {
       tensor.state = {pointer<void>(state[0].data()[t]), signs ? pointer<uint16_t>(state[1].data()[t]) : nullptr,
                       signs ? pointer<uint16_t>(state[2].data()[t]) : nullptr,
                       job.histogram ? pointer<uint16_t>(state[3].data()[t]) : nullptr};
+      const State& kept = tensor.state;
+      const bool whole = kept.values != nullptr && ((kept.positive != nullptr && kept.negative != nullptr) || !signs) &&
+                         (kept.counts != nullptr || !job.histogram);
+      require(tensor.numel == 0 || whole, "a state address is null");
+    }
 
     const auto given = [&](const void* address, int k) {
       return tensor.numel == 0 || address != nullptr || in_file(t, k);

@@ -51,11 +51,25 @@ inline std::vector<FileTensor> file_tensors_of(const Columns& columns, const Mer
   return sources;
 }
 
+// NATIVE_STATS of negmerge_ext/stats.py.
+inline const py::dtype& stats_dtype() {
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::dtype> kept;
+  const auto make = [] {
+    return record_dtype({{"kept", "<i8", offsetof(TensorStats, kept)},
+                         {"non_finite", "<i8", offsetof(TensorStats, non_finite)},
+                         {"sum_squares", "<f8", offsetof(TensorStats, sum_squares)},
+                         {"max_abs", "<f8", offsetof(TensorStats, max_abs)}},
+                        sizeof(TensorStats));
+  };
+  return kept.call_once_and_store_result(make).get_stored();
+}
+
 // Where statistics are counted, a row for each tensor; null for none.
 inline TensorStats* stats_of(const py::object& stats, size_t tensors) {
   if (stats.is_none()) return nullptr;
   auto rows = py::cast<py::array>(stats);
-  require(rows.itemsize() == sizeof(TensorStats) && length(rows) == tensors, "stats must hold one row per tensor");
+  require(rows.dtype().equal(stats_dtype()), "stats must be of the dtype NATIVE_STATS");
+  require(length(rows) == tensors, "stats must hold one row per tensor");
   require((rows.flags() & py::array::c_style) != 0, "stats must be contiguous");
   return static_cast<TensorStats*>(rows.mutable_data());
 }

@@ -15,8 +15,24 @@ struct PatchedRow {
   int32_t dtype, compute;
 };
 
+inline const py::dtype& patched_dtype() {
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::dtype> kept;
+  const auto make = [] {
+    return record_dtype({{"elements", "<u8", offsetof(PatchedRow, elements)},
+                         {"keep", "<u8", offsetof(PatchedRow, keep)},
+                         {"values", "<u8", offsetof(PatchedRow, values)},
+                         {"base", "<u8", offsetof(PatchedRow, base)},
+                         {"kept_before", "<u8", offsetof(PatchedRow, kept_before)},
+                         {"numel", "<u8", offsetof(PatchedRow, numel)},
+                         {"dtype", "<i4", offsetof(PatchedRow, dtype)},
+                         {"compute", "<i4", offsetof(PatchedRow, compute)}},
+                        sizeof(PatchedRow));
+  };
+  return kept.call_once_and_store_result(make).get_stored();
+}
+
 inline std::vector<CountedTensor> counted_tensors(const py::array& rows) {
-  require(rows.itemsize() == sizeof(PatchedRow), "rows must be of the dtype PATCHED");
+  require(rows.dtype().equal(patched_dtype()), "rows must be of the dtype PATCHED");
   require((rows.flags() & py::array::c_style) != 0, "rows must be contiguous");
   const auto* row = static_cast<const PatchedRow*>(rows.data());
   std::vector<CountedTensor> tensors(static_cast<size_t>(rows.size()));

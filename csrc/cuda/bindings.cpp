@@ -73,6 +73,7 @@ void merge(int device, Address stream, int method, int mode, double scale, size_
   const std::vector<Tensor> tensors = tensors_of(columns, job, [](size_t, int) { return false; });
   check_addresses(tensors, job);
   require(workspace % 16 == 0, "the workspace must be at a multiple of 16");
+  require(stats % 8 == 0 && histogram % 8 == 0, kMisaligned);
   const py::gil_scoped_release released;
   const OnDevice on_device(device);
   enqueue_merge(job, tensors, pointer<void>(workspace), workspace_size, pointer<TensorStats>(stats),

@@ -1,5 +1,6 @@
 // The table of device.h by the CUDA runtime.
 #include "check.h"
+#include "current_device.h"
 #include "device.h"
 #include "enqueue.h"
 
@@ -15,16 +16,8 @@ int told(cudaError_t status) {
 cudaStream_t stream_of(Stream stream) { return static_cast<cudaStream_t>(stream); }
 cudaEvent_t event_of(Event event) { return static_cast<cudaEvent_t>(event); }
 
-constexpr int kSame = -1;
-
-int enter(int device, int* before) {
-  if (const int error = told(cudaGetDevice(before))) return error;
-  if (*before != device) return told(cudaSetDevice(device));
-  *before = kSame;
-  return cudaSuccess;
-}
-
-int leave(int before) { return before == kSame ? cudaSuccess : told(cudaSetDevice(before)); }
+int enter(int device, bool* changed) { return told(enter_device(device, changed)); }
+int leave(bool changed) { return changed ? told(leave_device()) : cudaSuccess; }
 
 int allocate_pinned(void** memory, size_t bytes) { return told(cudaHostAlloc(memory, bytes, cudaHostAllocPortable)); }
 int free_pinned(void* memory) { return told(cudaFreeHost(memory)); }

@@ -26,9 +26,9 @@ struct DeviceMerge {
 // Every function but the last gives 0, or the number of an error. Copies and merges are enqueued on a stream, in
 // order, and not waited for.
 struct DeviceApi {
-  // Makes a device the calling thread's; tells which was before.
-  int (*enter)(int device, int* before);
-  int (*leave)(int before);
+  // Makes a device the calling thread's; tells whether it was another's. Leaving puts back what was before.
+  int (*enter)(int device, bool* changed);
+  int (*leave)(bool changed);
   // Host memory that the device copies from and to.
   int (*allocate_pinned)(void** memory, size_t bytes);
   int (*free_pinned)(void* memory);

@@ -11,30 +11,30 @@ namespace negmerge::cuda {
 class Visit {
  public:
   Visit(const DeviceApi& api, int device) : api_(api) {
-    check(api, api.enter(device, &before_), "selecting the device");
+    check(api, api.enter(device, &changed_), "selecting the device");
   }
-  ~Visit() { api_.leave(before_); }
+  ~Visit() { api_.leave(changed_); }
   Visit(const Visit&) = delete;
   Visit& operator=(const Visit&) = delete;
 
  private:
   const DeviceApi& api_;
-  int before_ = 0;
+  bool changed_ = false;
 };
 
 // The same where nothing can be done if it fails: giving back.
 class QuietVisit {
  public:
-  QuietVisit(const DeviceApi& api, int device) : api_(api), there_(api.enter(device, &before_) == 0) {}
+  QuietVisit(const DeviceApi& api, int device) : api_(api), there_(api.enter(device, &changed_) == 0) {}
   ~QuietVisit() {
-    if (there_) api_.leave(before_);
+    if (there_) api_.leave(changed_);
   }
   QuietVisit(const QuietVisit&) = delete;
   QuietVisit& operator=(const QuietVisit&) = delete;
 
  private:
   const DeviceApi& api_;
-  int before_ = 0;
+  bool changed_ = false;
   const bool there_;
 };
 

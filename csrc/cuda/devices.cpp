@@ -1,7 +1,9 @@
 #include "devices.h"
 
 #include "check.h"
+#include "current_device.h"
 #include "launches.h"
+#include "preload.h"
 
 namespace negmerge::cuda {
 
@@ -20,15 +22,17 @@ std::vector<Device> devices() {
 int runtime_version() { return CUDART_VERSION; }
 
 OnDevice::OnDevice(int device) {
-  check(cudaGetDevice(&before_));
-  if (before_ != device)
-    check(cudaSetDevice(device));
-  else
-    before_ = -1;
+  check(enter_device(device, &changed_));
+  try {
+    preload_kernels(device);
+  } catch (...) {
+    if (changed_) leave_device();
+    throw;
+  }
 }
+// What fails here has failed before.
 OnDevice::~OnDevice() {
-  // What fails here has failed before; the next launch must not be taken to have failed with it.
-  if (before_ >= 0 && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+  if (changed_) leave_device();
 }
 
 }  // namespace negmerge::cuda

@@ -16,6 +16,7 @@ class Merger {
  public:
   Merger(int device, size_t workers, size_t slot) {
     require(workers > 0, "at least one worker is needed");
+    require(slot % kSlotAlignment == 0, "the size of a slot must be a multiple of 128");
     merger_ = std::make_unique<FileMerger>(device_api(), device, workers, slot);
   }
 

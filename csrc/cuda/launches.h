@@ -31,7 +31,7 @@ class OnDevice {
   OnDevice& operator=(const OnDevice&) = delete;
 
  private:
-  int before_ = -1;
+  bool changed_ = false;
 };
 
 // Bytes that need not outlive the call, put into device memory (a multiple of 16 bytes, at a multiple of 16).

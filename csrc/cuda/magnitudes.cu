@@ -1,6 +1,7 @@
 // The kernel that counts magnitudes as device code, and its launches.
 #include "check.h"
 #include "magnitude_kernel.h"
+#include "preload.h"
 
 namespace negmerge::cuda {
 namespace {
@@ -19,5 +20,7 @@ void launch_count_magnitudes(bool in_double, const MagnitudeCall& call, uint32_t
     count_kernel<float><<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(call);
   check_launch();
 }
+
+void preload_magnitude_kernels() { preload(count_kernel<float>, count_kernel<double>); }
 
 }  // namespace negmerge::cuda

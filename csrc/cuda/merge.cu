@@ -3,6 +3,7 @@
 #include "merge_kernel.h"
 #include "norm_kernel.h"
 #include "plain_kernel.h"
+#include "preload.h"
 
 namespace negmerge::cuda {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 // Blocks that an SM is to have room for, which bounds the registers of a thread: so many that enough bytes are on their
 // way to it with two models, too (HBM of sm_90 and sm_100 wants 48 KiB and 64 KiB, other memories a third of that), but
 // not so many that registers are spilled.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1100
 constexpr int plain_residents(Dtype dtype) { return item_size(dtype) == 2 ? 4 : 5; }
 #else
 constexpr int plain_residents(Dtype) { return 3; }
@@ -70,6 +71,16 @@ void launch_merge(Variant variant, const Call& call, uint32_t blocks, Stream str
 void launch_add_norms(const Call& call, Stream stream) {
   norm_kernel<<<call.rows, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(call);
   check_launch();
+}
+
+void preload_merge_kernels() {
+  preload(plain_kernel<Dtype::f64>, plain_kernel<Dtype::f32>, plain_kernel<Dtype::f16>, plain_kernel<Dtype::bf16>,
+          norm_kernel);
+  Methods::all([](auto... method) {
+    (preload(general_kernel<typename decltype(method)::Accumulation, float>,
+             general_kernel<typename decltype(method)::Accumulation, double>),
+     ...);
+  });
 }
 
 }  // namespace negmerge::cuda

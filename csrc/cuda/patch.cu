@@ -1,6 +1,7 @@
 // The kernels of patched tensors as device code, and their launches.
 #include "check.h"
 #include "patch_kernel.h"
+#include "preload.h"
 
 namespace negmerge::cuda {
 namespace {
@@ -32,5 +33,7 @@ void launch_move(const PatchCall& call, uint32_t blocks, Stream stream) {
   move_kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(call);
   check_launch();
 }
+
+void preload_patch_kernels() { preload(remember_kernel, check_kernel, move_kernel); }
 
 }  // namespace negmerge::cuda

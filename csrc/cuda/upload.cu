@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "check.h"
+#include "preload.h"
 
 namespace negmerge::cuda {
 namespace {
@@ -40,5 +41,7 @@ void launch_upload(const void* from, size_t size, void* to, Stream stream) {
     check_launch();
   }
 }
+
+void preload_upload_kernel() { preload(upload_kernel); }
 
 }  // namespace negmerge::cuda

@@ -24,6 +24,7 @@ struct FileMerge {
 
 class Worker {
  public:
+  // slot: a multiple of kSlotAlignment.
   Worker(const DeviceApi& api, size_t slot);
   ~Worker() { abandon(); }
 

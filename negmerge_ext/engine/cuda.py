@@ -13,102 +13,109 @@ import numpy as np
 
 from .. import native_cuda
 from ..in_memory import device_memory
-from ..in_memory.copying import copy_elements, copy_on_device, packed_copy, packed_room
-from ..in_memory.plain_tensor import Value
+from ..in_memory.copying import copy_elements, copy_on_device
 from ..in_memory.room import Room
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
 from ..native import Column
 from ..options import MODES
 from ..plan import Plan
-from .columns import Columns, gather_columns, storage_order
+from .columns import gather_columns, storage_order
 
 if TYPE_CHECKING:
     import torch
+
+#: Copies begin at multiples of it, in bytes: kernels load as many at once.
+_ALIGNMENT = 16
 
 
 class DeviceMerge:
     """The tensors ``chosen``, bool ``[tensors]``, of a plan, all on one device.
 
     They are merged in one call, but for those whose elements are stored in unlike orders: these are copied
-    whole, one tensor at a time. Raises :class:`~negmerge_ext.errors.DeviceMemoryError` if there is no memory
-    for that, which is taken here, before anything is written, and given back to torch, who keeps it.
+    whole, one tensor at a time. All memory for that is taken here, before anything is written. Raises
+    :class:`~negmerge_ext.errors.DeviceMemoryError` if there is not enough.
     """
 
     def __init__(self, plan: Plan[MemoryRows], target: Target, device: int, chosen: np.ndarray) -> None:
         self._plan = plan
         self._target = target
         self._device = device
-        self._columns = gather_columns(plan, target, chosen)
-        self._rehearse()
-
-    def _rehearse(self) -> None:
-        columns = self._columns
-        numel = self._plan.tensors.table.numel[columns.tensor[columns.direct]]
-        sizes = [native_cuda.workspace_bytes(numel, self._plan.models, False)]
-        copies = ([value.nbytes for value in values] for values in columns.unlike.values())
-        sizes += max(copies, key=sum, default=[])
-        rooms = [Room(size, self._device) for size in sizes]
-        del rooms
+        self._columns = columns = gather_columns(plan, target, chosen)
+        self._unlike = {column: _in_one_order(values) for column, values in columns.unlike.items()}
+        numel = plan.tensors.table.numel[columns.tensor]
+        batches = [numel[columns.direct], *(numel[[column]] for column in self._unlike)]
+        # All work is on one stream: what one call is done with, the next may have.
+        tables = [native_cuda.workspace_bytes(batch, plan.models, False) for batch in batches]
+        self._table = Room(max(tables), device)
+        copies = [sum(map(_room_for_copy, views)) for views in self._unlike.values()]
+        self._copies = Room(max(copies, default=0), device)
 
     def run(self) -> None:
         """Write the tensors: merged, or copied from the base.
 
         Raises :class:`~negmerge_ext.errors.DeviceError`.
         """
-        columns, device = self._columns, self._device
-        copy_on_device(self._plan.base, self._target.rows, columns.copied, device)
+        columns = self._columns
+        copy_on_device(self._plan.base, self._target.rows, columns.copied, self._device)
         alike = slice(None) if columns.direct.all() else columns.direct
-        _merge_columns(self._plan, columns, alike, columns.address[:, alike], device)
-        for column, values in columns.unlike.items():
-            _merge_unlike(self._plan, columns, slice(column, column + 1), values, device)
+        self._merge(alike, columns.address[:, alike])
+        for column, views in self._unlike.items():
+            self._merge_unlike(column, views)
+
+    def _merge(self, which: slice | np.ndarray, address: np.ndarray) -> None:
+        """Merge the columns ``which``, whose tensors are packed in row-major order at ``address``."""
+        plan = self._plan
+        index, dtype = self._columns.tensor[which], self._columns.dtype[:, which]
+        merge_batch(
+            self._device,
+            method=plan.options.method.code,
+            mode=MODES[plan.options.mode],
+            scale=plan.options.scale,
+            models=plan.models,
+            numel=plan.tensors.table.numel[index],
+            compute=plan.tensors.compute[index].astype(np.uint8),
+            base=address[0],
+            base_dtype=dtype[0],
+            finetuned=np.ascontiguousarray(address[1:-1].T),
+            finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
+            out=address[-1],
+            out_dtype=dtype[-1],
+            thresholds=plan.thresholds_of(index),
+            workspace=self._table,
+        )
+
+    def _merge_unlike(self, column: int, views: list[torch.Tensor]) -> None:
+        """Merge the tensor of one column, whose base, models and output are ``views``."""
+        name = self._plan.tensors.table.names[self._columns.tensor[column]]
+        sizes = np.array([_room_for_copy(view) for view in views])
+        begins = (np.cumsum(sizes) - sizes).tolist()
+        packed = [
+            view if _is_packed(view) else self._copies.part(begin, view)
+            for begin, view in zip(begins, views, strict=True)
+        ]
+        for view, copy in zip(views[:-1], packed[:-1], strict=True):
+            if copy is not view:
+                copy_elements(view, copy, name)
+        address = np.array([[copy.data_ptr()] for copy in packed], np.int64)
+        self._merge(slice(column, column + 1), address)
+        if packed[-1] is not views[-1]:
+            copy_elements(packed[-1], views[-1], name)
 
 
-def _merge_columns(
-    plan: Plan[MemoryRows],
-    columns: Columns,
-    which: slice | np.ndarray,
-    address: np.ndarray,
-    device: int,
-) -> None:
-    index, dtype = columns.tensor[which], columns.dtype[:, which]
-    merge_batch(
-        device,
-        method=plan.options.method.code,
-        mode=MODES[plan.options.mode],
-        scale=plan.options.scale,
-        models=plan.models,
-        numel=plan.tensors.table.numel[index],
-        compute=plan.tensors.compute[index].astype(np.uint8),
-        base=address[0],
-        base_dtype=dtype[0],
-        finetuned=np.ascontiguousarray(address[1:-1].T),
-        finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
-        out=address[-1],
-        out_dtype=dtype[-1],
-        thresholds=plan.thresholds_of(index),
-    )
-
-
-def _merge_unlike(
-    plan: Plan[MemoryRows], columns: Columns, one: slice, values: list[Any], device: int
-) -> None:
-    """Merge the tensor of one column, whose base, models and output are ``values``."""
+def _in_one_order(values: list[Any]) -> list[torch.Tensor]:
+    """Views of the tensors whose row-major order is that in which the first one is stored."""
     order = storage_order(values[0].stride())
-    views = [value.detach().permute(order) for value in values]
-    out = views[-1]
-    packed: list[tuple[Value, int]] = [
-        (view, view.data_ptr()) if _is_packed(view) else packed_copy(view) for view in views[:-1]
-    ]
-    packed.append((out, out.data_ptr()) if _is_packed(out) else packed_room(out))
-    address = np.array([[start] for _, start in packed], np.int64)
-    _merge_columns(plan, columns, one, address, device)
-    if packed[-1][0] is not out:
-        copy_elements(packed[-1][0], out)
+    return [value.detach().permute(order) for value in values]
 
 
 def _is_packed(view: torch.Tensor) -> bool:
     return view.is_contiguous() and view.data_ptr() % view.element_size() == 0
+
+
+def _room_for_copy(view: torch.Tensor) -> int:
+    """Bytes of room that a packed copy takes, if there must be one."""
+    return 0 if _is_packed(view) else -(-view.nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def merge_batch(
@@ -128,7 +135,7 @@ def merge_batch(
     """
     if len(numel) == 0:
         return
-    with device_memory.cuda.launching(device) as stream:
+    with device_memory.launching(device) as stream:
         given = np.size(finetuned) // len(numel)
         size = native_cuda.workspace_bytes(numel, given, stats is not None)
         if workspace is None:
@@ -159,7 +166,7 @@ def count_batch(
     counts: in main memory. Raises :class:`~negmerge_ext.errors.DeviceError` and
     :class:`~negmerge_ext.errors.DeviceMemoryError`.
     """
-    with device_memory.cuda.launching(device) as stream:
+    with device_memory.launching(device) as stream:
         workspace = Room(native_cuda.magnitudes_workspace_bytes(len(numel), len(prefixes)), device)
         room = _copied_to(device, counts)
         native_cuda.count_magnitudes(

@@ -120,6 +120,16 @@ class RunningSum:
                 )
                 patch.append(index, begin, bits, values[:kept])
 
+    def contents(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A tensor's running values in C, one after the other, and its sign bits as bytes, on the CPU."""
+        values = self._values[index].on_cpu().view(_TYPES[int(self.compute[index])])
+        return values, self._signs[index].on_cpu()
+
+    def restore(self, index: int, values: np.ndarray, signs: np.ndarray) -> None:
+        """Give a tensor what :meth:`contents` once told; ``models`` is the caller's to set."""
+        self._values[index].write(values)
+        self._signs[index].write(signs)
+
     def same(self, index: int, other: int) -> bool:
         """Whether two tensors have equal sums and signs, so that equal bases have equal results."""
         rooms = (self._signs, self._values)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import DeviceMemoryError
+from ..device_failures import named_failures
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ class TorchCuda:
         """
         import torch
 
-        with named_out_of_memory():
+        with named_failures(device):
             return torch.empty(nbytes, dtype=torch.uint8, device=torch.device("cuda", device))
 
     @contextmanager
@@ -61,14 +61,10 @@ cuda = TorchCuda()
 
 
 @contextmanager
-def named_out_of_memory() -> Iterator[None]:
-    """Turn torch's exception for a device's lack of memory into :class:`DeviceMemoryError`."""
-    import torch
+def launching(device: int) -> Iterator[int]:
+    """:meth:`TorchCuda.launching`, whose block raises what the package says where torch or CUDA fail there.
 
-    try:
-        yield
-    except torch.OutOfMemoryError as problem:
-        raise DeviceMemoryError(
-            str(problem).partition("\n")[0].rstrip(". "),
-            remedy="Free memory of the device, give an output that exists (out=...), or merge .cpu() copies",
-        ) from problem
+    Raises :class:`~negmerge_ext.errors.DeviceError` and :class:`~negmerge_ext.errors.DeviceMemoryError`.
+    """
+    with named_failures(device), cuda.launching(device) as stream:
+        yield stream

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from .. import dtypes
+from ..device_failures import named_failures
 from ..errors import DeviceError, InputError, UnsupportedTensorError
 from ..source import TensorInfo, Unfit
 from . import device_memory
@@ -100,21 +101,25 @@ def footprint(value: Value) -> np.ndarray:
     return np.asarray(_Footprint(value))
 
 
-def same_elements(value: Value, other: Value) -> bool:
+def same_elements(value: Value, other: Value, tensor: str | None = None) -> bool:
     """Whether two located tensors of one shape and dtype hold the same bits; on a device, waits for it.
 
-    Tensors on different devices are compared on the CPU.
+    Tensors on different devices are compared on the CPU. tensor: its name, for errors. Raises
+    :class:`~negmerge_ext.errors.DeviceError`.
     """
     one, two = footprint(value), footprint(other)
     if (one.ctypes.data, one.strides) == (two.ctypes.data, two.strides):
         return True
-    devices = {CPU if isinstance(v, np.ndarray) else device_memory.cuda.device_of(v) for v in (value, other)}
-    if devices == {CPU}:
+    here, there = (
+        CPU if isinstance(v, np.ndarray) else device_memory.cuda.device_of(v) for v in (value, other)
+    )
+    if here == there == CPU:
         return np.array_equal(raw_view(value), raw_view(other))
     a, b = raw_tensor(value), raw_tensor(other)  # type: ignore[arg-type]
     import torch
 
-    return torch.equal(a, b) if len(devices) == 1 else torch.equal(a.cpu(), b.cpu())
+    with named_failures(there if here == CPU else here, tensor):
+        return torch.equal(a, b) if here == there else torch.equal(a.cpu(), b.cpu())
 
 
 class _Footprint:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import dtypes, native
 from ..compatibility import unfit_problems
+from ..device_failures import named_failures
 from ..errors import (
     DtypeError,
     InputError,
@@ -24,7 +25,7 @@ from ..errors import (
 )
 from ..plan import Plan, PlannedTensor
 from .copying import copy_elements, packed_room
-from .device_memory import CPU, named_out_of_memory
+from .device_memory import CPU
 from .overlap import overlaps_itself, overlaps_with_inputs, overlaps_within, tied_tensors
 from .plain_tensor import Value, footprint
 from .state_dict import MemoryRows, StateDictSource
@@ -81,7 +82,7 @@ def new_target(plan: Plan[Any], base: StateDictSource | None, threads: int = 0) 
     if base is None or plan.base.on_cpu:
         values, start, sizes = _empty_values(plan, tied, base)
     else:
-        with named_out_of_memory():
+        with named_failures():
             values, start, sizes = _empty_values(plan, tied, base)
     result: dict[str, Any] = OrderedDict() if base and isinstance(base.state, OrderedDict) else {}
     result.update(zip(plan.tensors.table.names, values, strict=True))

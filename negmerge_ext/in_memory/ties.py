@@ -59,16 +59,23 @@ def check_ties(plan: Plan[Any], tied: dict[int, int], labels: list[str]) -> None
                     remedy="Exclude both, or merge into a state dict whose tensors are not tied",
                 )
                 for label, rows, a, b, dtype, other_dtype in inputs
-                if dtype != other_dtype or not _equal(rows, a, b, dtype, tensor.shape, reader)
+                if dtype != other_dtype or not _equal(rows, a, b, tensor.name, dtype, tensor.shape, reader)
             ]
     raise_problems(problems)
 
 
 def _equal(
-    rows: MemoryRows | FileRows, a: int, b: int, dtype: str, shape: tuple[int, ...], reader: FileReader
+    rows: MemoryRows | FileRows,
+    a: int,
+    b: int,
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    reader: FileReader,
 ) -> bool:
     if isinstance(rows, MemoryRows):
-        return rows.values[a] is rows.values[b] or same_elements(rows.values[a], rows.values[b])
+        one, other = rows.values[a], rows.values[b]
+        return one is other or same_elements(one, other, name)
     if _place(rows, a) == _place(rows, b):
         return True
     numel, itemsize = math.prod(shape), BITS[dtype] // 8

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from ..device_failures import named_failures
 from ..in_memory.device_memory import CPU
 from ..in_memory.plain_tensor import Value, raw_tensor
 
@@ -36,8 +37,11 @@ def fingerprints(addresses: Sequence[int], nbytes: Sequence[int], threads: int) 
     return [digests[index] for index in range(len(nbytes))]
 
 
-def tensor_fingerprints(rows: MemoryRows, index: list[int], threads: int) -> list[str]:
-    """The fingerprints of the tensors ``index`` of ``rows``; those on devices are brought piece by piece."""
+def tensor_fingerprints(rows: MemoryRows, names: Sequence[str], index: list[int], threads: int) -> list[str]:
+    """The fingerprints of the tensors ``index`` of ``rows``; those on devices are brought piece by piece.
+
+    names: of all of ``rows``, for errors.
+    """
     here = [place for place in index if rows.device[place] == CPU]
     digests = dict(
         zip(
@@ -46,18 +50,26 @@ def tensor_fingerprints(rows: MemoryRows, index: list[int], threads: int) -> lis
             strict=True,
         )
     )
-    digests |= {place: fingerprint_of_device(rows.values[place]) for place in index if place not in digests}
+    digests |= {
+        place: fingerprint_of_device(rows.values[place], int(rows.device[place]), names[place])
+        for place in index
+        if place not in digests
+    }
     return [digests[place] for place in index]
 
 
-def fingerprint_of_device(value: Value) -> str:
-    """The fingerprint of a torch tensor on a CUDA device, which is waited for."""
+def fingerprint_of_device(value: Value, device: int, tensor: str) -> str:
+    """The fingerprint of a torch tensor on a CUDA device, which is waited for; tensor: its name, for errors.
+
+    Raises :class:`~negmerge_ext.errors.DeviceError` and :class:`~negmerge_ext.errors.DeviceMemoryError`.
+    """
     import torch
 
     digest = hashlib.sha256()
-    packed = raw_tensor(value).contiguous().view(-1).view(torch.uint8)  # type: ignore[arg-type]
-    for begin in range(0, len(packed), _PIECE):
-        digest.update(packed[begin : begin + _PIECE].cpu().numpy().data)
+    with named_failures(device, tensor):
+        packed = raw_tensor(value).contiguous().view(-1).view(torch.uint8)  # type: ignore[arg-type]
+        for begin in range(0, len(packed), _PIECE):
+            digest.update(packed[begin : begin + _PIECE].cpu().numpy().data)
     return digest.hexdigest()
 
 

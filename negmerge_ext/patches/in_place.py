@@ -139,8 +139,12 @@ class InPlacePatch:
         tensors = self._description.tensors
         differing: list[int] = []
         for batch in model.batches():
-            if model.device_of(batch) != CPU:
-                found = [fingerprint_of_device(model.rows.values[index]) for index in batch]
+            device = model.device_of(batch)
+            if device != CPU:
+                found = [
+                    fingerprint_of_device(model.rows.values[index], device, tensors[index].name)
+                    for index in batch
+                ]
             else:
                 with model.row_major(batch, write=False) as address:
                     nbytes = [tensors[index].nbytes for index in batch]

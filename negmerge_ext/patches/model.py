@@ -106,11 +106,11 @@ class PatchableModel:
             yield self.rows.start[batch]
             return
         (index,) = batch
-        value = self.rows.values[index]
-        packed, address = packed_copy(value)
+        value, name = self.rows.values[index], self._description.tensors[index].name
+        packed, address = packed_copy(value, name)
         yield np.array([address], np.int64)
         if write:
-            copy_elements(packed, value)
+            copy_elements(packed, value, name)
 
     def when_freed(self, forget: Any) -> weakref.ref[Any]:
         """A reference that calls ``forget`` once the memory of the first tensor that has any is freed."""

@@ -52,7 +52,7 @@ class DeviceData:
 
 def remember_on_device(rows: np.ndarray, device: int) -> None:
     """:func:`negmerge_ext.native.remember` of tensors on a device, on torch's current stream."""
-    with device_memory.cuda.launching(device) as stream:
+    with device_memory.launching(device) as stream:
         size = native_cuda.patch_workspace_bytes(len(rows))
         workspace = Room(size, device)
         native_cuda.remember(
@@ -62,7 +62,7 @@ def remember_on_device(rows: np.ndarray, device: int) -> None:
 
 def move_on_device(rows: np.ndarray, source: Sequence[Position], target: Position, device: int) -> bool:
     """:func:`negmerge_ext.native.move` of tensors on a device; waits for the answer."""
-    with device_memory.cuda.launching(device) as stream:
+    with device_memory.launching(device) as stream:
         size = native_cuda.patch_workspace_bytes(len(rows))
         workspace, misplaced = Room(size, device), Room(8, device)
         misplaced.write(np.zeros(1, np.int64))

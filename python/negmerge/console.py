@@ -19,6 +19,13 @@ class Stage:
         self._bar = bar
         self._lines = lines
         self._done = 0
+        self._start = time.perf_counter()
+
+    @property
+    def seconds_left(self) -> float:
+        """About how long the rest takes, if its steps take as long as those that are done."""
+        passed = time.perf_counter() - self._start
+        return passed / max(self._done, 1) * max(self._total - self._done, 0)
 
     def advance(self) -> None:
         """One step is done; there may be more of them than was thought."""

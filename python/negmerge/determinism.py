@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ def deterministic(threads: int) -> Iterator[None]:
 
     The number of threads is part of it: sums are split among them, and so rounded differently.
     """
+    # Without it cuBLAS refuses to be deterministic; it is read when the first CUDA matrix product is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)

@@ -96,7 +96,12 @@ def _scores(forget: Outputs, retain: Outputs) -> Scores:
 
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Logits ``[n, classes]`` of uint8 images ``[n, channels, height, width]``, in eval mode."""
+    """Logits ``[n, classes]`` of uint8 images ``[n, channels, height, width]``, in eval mode.
+
+    The model runs where its parameters are, if it has any; the logits come to where the images are.
+    """
     model.eval()
+    device = next(model.parameters(), images).device
     with torch.inference_mode():
-        return torch.cat([model(batch.float() / 255) for batch in torch.split(images, _BATCH)])
+        batches = (batch.to(device).float() / 255 for batch in torch.split(images, _BATCH))
+        return torch.cat([model(batch).to(images.device) for batch in batches])

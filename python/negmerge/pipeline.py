@@ -6,28 +6,51 @@ Every stage that is already finished in the run's folder under the same content 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .base import train_base
 from .claim import claim
 from .console import Reporter
 from .determinism import deterministic
+from .devices import CPU
 from .judging import Judge
 from .methods import REFERENCE
-from .methods.interface import Context
-from .pool import finetune_pool
+from .methods.interface import Checkpoint, Context
+from .online import OnlineMerging, merges_of
+from .pool import Finetuned, finetune_pool
 from .recipe import Recipe
 from .report.plot import draw
-from .results import Results, Row, versions
+from .report.written import write_report
+from .results import Member, Results, Row, versions
 from .run_folder import RunFolder, appearing_complete, write_json
+from .saliency import saliency
 from .task import Task
 from .unlearning import unlearn
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a run is done, which changes nothing in its results but their rounding on other devices.
+
+    devices: the pool is fine-tuned on each of them at once, as :func:`~negmerge.devices.checked_devices`
+    gives them. online: merge every member of the pool as it is finished, and keep none.
+    """
+
+    devices: Sequence[str] = (CPU,)
+    online: bool = False
+
+
 def run(
-    recipe: Recipe, recipe_text: str, root: Path, reporter: Reporter, *, overwrite: bool = False
+    recipe: Recipe,
+    recipe_text: str,
+    root: Path,
+    reporter: Reporter,
+    *,
+    overwrite: bool = False,
+    way: Way | None = None,
 ) -> Results:
     """Do what is not done yet of ``recipe`` in the folder ``root``, and report all of it.
 
@@ -35,36 +58,87 @@ def run(
     what the change concerns is computed again. Raises subclasses of
     :class:`~negmerge_ext.errors.NegmergeError`. Interrupted or killed, call it again: it goes on.
     """
-    folder = RunFolder(root)
-    with deterministic(recipe.threads):
-        task = Task.prepare(recipe)
-        with folder.locked():
-            claim(folder, recipe, recipe_text, overwrite=overwrite)
-            results = _results(task, folder, reporter)
-            write_json(folder.results, results.to_dict())
-            with appearing_complete(folder.plot) as unfinished:
-                draw(results, unfinished)
+    way = way or Way()
+    with opened(recipe, recipe_text, root, overwrite=overwrite, way=way) as (task, folder):
+        results = _results(task, folder, reporter, way)
+        write_json(folder.results, results.to_dict())
+        with appearing_complete(folder.plot) as unfinished:
+            draw(results, unfinished)
+        write_report(folder, results)
     if not reporter.worked:
         reporter.note(f"Nothing was recomputed: {root} had all of it already")
     return results
 
 
-def _results(task: Task, folder: RunFolder, reporter: Reporter) -> Results:
-    recipe, selection = task.recipe, task.selection
-    base, base_row = train_base(task, folder, reporter)
-    pool, members = finetune_pool(task, base, folder, reporter)
+def finetune(
+    recipe: Recipe,
+    recipe_text: str,
+    root: Path,
+    reporter: Reporter,
+    *,
+    overwrite: bool = False,
+    way: Way | None = None,
+) -> tuple[Row, list[Member]]:
+    """Do the first stages of :func:`run` only: the base, and the pool.
+
+    Returns what the base scores, and the members of the pool.
+    """
+    way = way or Way()
+    with opened(recipe, recipe_text, root, overwrite=overwrite, way=way) as (task, folder):
+        base, base_row = train_base(task, folder, reporter)
+        pool = _pool(task, base, folder, reporter, way)
+    if not reporter.worked:
+        reporter.note(f"Nothing was recomputed: {root} had all of it already")
+    return base_row, pool.members
+
+
+@contextmanager
+def opened(
+    recipe: Recipe, recipe_text: str, root: Path, *, overwrite: bool = False, way: Way | None = None
+) -> Iterator[tuple[Task, RunFolder]]:
+    """Within the block: the setting of a run, and its folder, which nobody else works in.
+
+    Raises before anything is written if the recipe's data, the folder or the way is not usable.
+    """
+    if way is not None and way.online:
+        merges_of(recipe.methods)
+    folder = RunFolder(root)
+    with deterministic(recipe.threads):
+        task = Task.prepare(recipe)
+        with folder.locked():
+            claim(folder, recipe, recipe_text, overwrite=overwrite)
+            yield task, folder
+
+
+def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned | None) -> Context:
+    """What a run offers to its methods; pool: ``None`` for those that take nothing of it."""
+    selection = task.selection
     selected = {"forget": selection.train.forget, "retain": selection.train.retain}
-    context = Context(
+    return Context(
         base=base,
-        pool=pool,
+        pool=() if pool is None else pool.checkpoints,
         build_model=task.build_model,
-        training=recipe.training,
+        training=task.recipe.training,
         training_images=lambda part: task.tensors(selected[part]),
         training_key=task.training_key,
-        seed=recipe.seed,
+        seed=task.recipe.seed,
         folder=folder,
+        online=None if pool is None else pool.online,
     )
-    rows = _rows(task, context, base_row, folder, reporter)
+
+
+def _pool(task: Task, base: Checkpoint, folder: RunFolder, reporter: Reporter, way: Way) -> Finetuned:
+    merging = OnlineMerging(base, merges_of(task.recipe.methods), folder) if way.online else None
+    return finetune_pool(task, base, folder, reporter, way.devices, merging)
+
+
+def _results(task: Task, folder: RunFolder, reporter: Reporter, way: Way) -> Results:
+    recipe, selection = task.recipe, task.selection
+    base, base_row = train_base(task, folder, reporter)
+    pool = _pool(task, base, folder, reporter, way)
+    context = context_of(task, folder, base, pool)
+    rows = (base_row, *_rows(task, context, base_row, folder, reporter))
+    saliency(task, context, rows, folder, reporter)
     parts = {"train": selection.train, "validation": selection.validation, "test": selection.test}
     return Results(
         recipe=recipe.model_dump(mode="json"),
@@ -78,9 +152,11 @@ def _results(task: Task, folder: RunFolder, reporter: Reporter) -> Results:
             if recipe.search.objective == "forget"
             else None
         ),
-        rows=(base_row, *rows),
-        pool=tuple(members),
+        rows=rows,
+        pool=tuple(pool.members),
         versions=versions(),
+        agreement=pool.agreement,
+        pool_kept=pool.online is None,
     )
 
 

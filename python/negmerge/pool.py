@@ -2,75 +2,157 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
-from .checkpoint import load_weights, save_weights
-from .console import Reporter
-from .keys import content_key, derived_seed
-from .methods.interface import Checkpoint
+from .agreement import Agreement, pool_agreement
+from .console import Reporter, Stage
+from .devices import CPU
+from .finetuning import Job, finetune
+from .keys import content_key
+from .methods.interface import Checkpoint, OnlinePool
 from .recipe import Pool, Training
 from .results import Member
 from .run_folder import RunFolder
 from .task import Task
-from .train import train
+from .workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Finetuned:
+    """A finished pool, in the order of the recipe's combinations.
+
+    checkpoints: their files are there unless ``online`` has what was merged of them. agreement: ``None`` if
+    it can no longer be found out.
+    """
+
+    checkpoints: list[Checkpoint]
+    members: list[Member]
+    online: OnlinePool | None
+    agreement: Agreement | None
+
+
+class Merging(Protocol):
+    """Merges the members of a pool one by one, in order, and drops them."""
+
+    def dropped(self, keys: Sequence[str]) -> list[Member]:
+        """The first members of the pool, which were merged and dropped earlier."""
+
+    def merge(self, checkpoint: Checkpoint, member: Member) -> None:
+        """Merge the next one and drop its file."""
+
+    def finish(self) -> tuple[OnlinePool, Agreement | None]:
+        """What all of them gave."""
+
+
+def member_keys(task: Task, base: Checkpoint) -> list[str]:
+    """Content keys of the pool's fine-tunings."""
+    spec = task.recipe.pool
+    return [
+        content_key("member", base.key, task.recipe.forget, spec.freeze, member) for member in spec.members()
+    ]
 
 
 def finetune_pool(
-    task: Task, base: Checkpoint, folder: RunFolder, reporter: Reporter
-) -> tuple[list[Checkpoint], list[Member]]:
-    """Fine-tune what is not there yet; return the checkpoints and what is known about them, in grid order."""
-    spec = task.recipe.pool
-    members = spec.members()
-    keys = [content_key("member", base.key, task.recipe.forget, spec.freeze, one) for one in members]
-    known = {
-        number: Member.from_dict(facts)
-        for number, key in enumerate(keys)
-        if (facts := folder.member(number).finished(key)) is not None
-    }
-    if missing := len(members) - len(known):
-        with reporter.stage(
-            f"Fine-tuning {missing} of {len(members)} checkpoints on the forget set", missing
-        ) as stage:
-            for number, (member, key) in enumerate(zip(members, keys, strict=True)):
-                if number not in known:
-                    artefact = folder.member(number)
-                    artefact.begin()
-                    known[number] = _finetune(task, base, member, artefact.file)
-                    artefact.finish(key, asdict(known[number]))
-                    stage.advance()
-                    stage.line(f"{number + 1}/{len(members)}: {_varied(spec, member)}")
-    if missing < len(members):
-        reporter.note(
-            f"{len(members) - missing} fine-tuned checkpoints: taken from {folder.member(0).file.parent}"
-        )
-    folder.remove_members_from(len(members))
-    checkpoints = [
-        Checkpoint(folder.member(number).file, key, known[number].seconds) for number, key in enumerate(keys)
-    ]
-    return checkpoints, [known[number] for number in range(len(members))]
+    task: Task,
+    base: Checkpoint,
+    folder: RunFolder,
+    reporter: Reporter,
+    devices: Sequence[str] = (CPU,),
+    merging: Merging | None = None,
+) -> Finetuned:
+    """Fine-tune what is not there yet.
+
+    devices: one fine-tuning at a time on each of them. merging: takes every member as soon as it and all
+    before it are there; then no checkpoint is kept. Raises what a fine-tuning raises.
+    """
+    keys = member_keys(task, base)
+    trainings = task.recipe.pool.members()
+    known = dict(enumerate(merging.dropped(keys))) if merging else {}
+    merged = len(known)
+    for number, key in enumerate(keys):
+        facts = None if number in known else folder.member(number).finished(key)
+        if facts is not None:
+            known[number] = Member.from_dict(facts)
+
+    def checkpoint(number: int) -> Checkpoint:
+        return Checkpoint(folder.member(number).file, keys[number], known[number].seconds)
+
+    def merge_what_is_next() -> None:
+        nonlocal merged
+        while merging is not None and merged in known:
+            merging.merge(checkpoint(merged), known[merged])
+            folder.member(merged).remove()
+            merged += 1
+
+    if taken := len(known):
+        reporter.note(f"{taken} of {len(keys)} fine-tunings: taken from {folder.pool}")
+    missing = [number for number in range(len(keys)) if number not in known]
+    merge_what_is_next()
+    if missing:
+        jobs = (Job(number, trainings[number], folder.member(number).file) for number in missing)
+        epochs = sum(trainings[number].epochs for number in missing)
+        where = "" if list(devices) == [CPU] else f" on {', '.join(devices)}"
+        with (
+            reporter.stage(
+                f"Fine-tuning {len(missing)} checkpoints on the forget set{where}", epochs
+            ) as stage,
+            _finetuning(task, base, devices) as run,
+        ):
+            for job, member in run(_begun(jobs, folder), stage.advance):
+                folder.member(job.number).finish(keys[job.number], asdict(member))
+                known[job.number] = member
+                _tell(stage, len(known), task.recipe.pool, job.training, member, len(keys))
+                merge_what_is_next()
+    folder.remove_members_from(len(keys))
+    checkpoints = [checkpoint(number) for number in range(len(keys))]
+    members = [known[number] for number in range(len(keys))]
+    if merging is not None:
+        online, agreement = merging.finish()
+        return Finetuned(checkpoints, members, online, agreement)
+    return Finetuned(checkpoints, members, None, pool_agreement(base, checkpoints, folder, reporter))
 
 
-def _finetune(task: Task, base: Checkpoint, member: Training, path: Path) -> Member:
-    # The seed derives from the hyper-parameters: a larger grid does not change the members it had before.
-    seed = derived_seed("member", task.recipe.seed, member)
-    model = load_weights(task.build_model(), base.path)
-    images, labels = task.tensors(task.selection.train.forget)
-    start = time.perf_counter()
-    loss = train(model, images, labels, member, seed=seed, freeze=task.recipe.pool.freeze)
-    seconds = time.perf_counter() - start
-    save_weights(model, path)
-    return Member(
-        file=f"{path.parent.name}/{path.name}",
-        hyperparameters=member.model_dump(),
-        validation=task.evaluation.scores(model, "validation"),
-        loss=loss,
-        seconds=seconds,
-    )
+_Run = Callable[[Iterator[Job], Callable[[], None]], Iterator[tuple[Job, Member]]]
 
 
-def _varied(spec: Pool, member: Training) -> str:
-    """The hyper-parameters in which the members of the pool differ."""
+@contextmanager
+def _finetuning(task: Task, base: Checkpoint, devices: Sequence[str]) -> Iterator[_Run]:
+    """Within the block: what does jobs, in this process if there is but one device."""
+    if len(devices) > 1:
+        with Workers(task.recipe, base.path, devices) as workers:
+            yield workers.finetuned
+        return
+
+    def here(jobs: Iterator[Job], epoch_done: Callable[[], None]) -> Iterator[tuple[Job, Member]]:
+        for job in jobs:
+            yield job, finetune(task, base.path, job, devices[0], epoch_done)
+
+    yield here
+
+
+def _begun(jobs: Iterator[Job], folder: RunFolder) -> Iterator[Job]:
+    for job in jobs:
+        folder.member(job.number).begin()
+        yield job
+
+
+def _tell(stage: Stage, known: int, spec: Pool, training: Training, member: Member, of: int) -> None:
     varied = [name for name, values in spec.axes.items() if len(values) > 1]
-    return ", ".join(f"{name} {getattr(member, name):g}" for name in varied) or "the only one"
+    which = ", ".join(f"{name} {_value(getattr(training, name))}" for name in varied) or "the only one"
+    left = "" if known == of else f"; about {_duration(stage.seconds_left)} left"
+    stage.line(f"{known}/{of}: {which}: {member.seconds:.1f} s{left}")
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

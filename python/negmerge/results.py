@@ -9,6 +9,7 @@ from typing import Any
 
 import negmerge_ext
 
+from .agreement import Agreement
 from .evaluate import Scores
 from .methods import REFERENCE
 from .metrics.average_gap import average_gap
@@ -27,8 +28,9 @@ class Row:
     candidate: which of the method's candidates was best. coefficient: the one chosen, 0 for the base,
     ``None`` for a method without one; at_limit: a better one may lie beyond the largest allowed. kept:
     elements in the merged vector, of ``elements`` of the model. evaluations: passes over the validation split
-    that the choice took. curve: every coefficient tried on the chosen candidate. candidates: the point chosen
-    on each candidate.
+    that the choice took. peak_memory: the most main memory in bytes that the process held during search and
+    final evaluation, ``None`` where the system does not tell. curve: every coefficient tried on the chosen
+    candidate. candidates: the point chosen on each candidate.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Row:
     kept: int | None = None
     elements: int | None = None
     evaluations: int = 1
+    peak_memory: int | None = None
     curve: tuple[Point, ...] = ()
     candidates: tuple[Point, ...] = ()
 
@@ -82,13 +85,18 @@ def _measures(plain: dict[str, Any] | None) -> Measures | None:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A fine-tuned checkpoint: its file, hyper-parameters, validation accuracies and seconds of training."""
+    """A fine-tuning.
+
+    file: its checkpoint, which may not have been kept. validation: accuracies. loss: of the last epoch.
+    seconds: of training, on ``device``.
+    """
 
     file: str
     hyperparameters: dict[str, Any]
     validation: Scores
     loss: float
     seconds: float
+    device: str = "cpu"
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Member:
@@ -102,7 +110,8 @@ class Results:
 
     forgotten: the forget set in words. images: number of images per split, forget and retain. data_sha256: of
     pixels and labels. retain_floor: the validation retain accuracy that a choice must keep, if the recipe
-    sets one. rows: the base first.
+    sets one. rows: the base first. agreement: of the pool; ``None`` if that was not kept and no method merged
+    it by sign consensus. pool_kept: whether the checkpoints of the pool stayed in the folder.
     """
 
     recipe: dict[str, Any]
@@ -113,6 +122,8 @@ class Results:
     rows: tuple[Row, ...]
     pool: tuple[Member, ...]
     versions: dict[str, str]
+    agreement: Agreement | None = None
+    pool_kept: bool = True
 
     def average_gap(self, row: Row) -> float | None:
         """Of a row to Retrain on the test split, in [0, 1]; ``None`` without Retrain."""
@@ -145,6 +156,7 @@ class Results:
                 **plain,
                 "rows": tuple(Row.from_dict(row) for row in rows),
                 "pool": tuple(Member.from_dict(member) for member in plain["pool"]),
+                "agreement": None if plain["agreement"] is None else Agreement.from_dict(plain["agreement"]),
             }
         )
 
@@ -155,6 +167,7 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "system": platform.platform(),
         "negmerge_ext": negmerge_ext.__version__,
         **{package: version(package) for package in packages},
     }

@@ -4,11 +4,17 @@
     base.safetensors   base.json    the base
     base-scores.json                what it scores on the recipe's forget set
     pool/000.safetensors   .json    fine-tuned checkpoints, in the order of the recipe's combinations
+    online/state.json               with --online: what was merged and dropped so far; METHOD-NNN.safetensors
+                                    beside it are the unfinished merges of the first NNN, while there are more
+    agreement.json                  sign agreement of the pool, by tensor
     patches/NAME.safetensors        merged vectors of the whole pool: ``negmerge patch`` applies them
     trained/NAME.safetensors .json  what a method trained for itself: Retrain
     search/NAME.json                the coefficients tried on a candidate, and what they scored on validation
     merged/METHOD.safetensors .json the unlearned model of a method, and what it scored
-    results.json   results.png      everything that the table says, and the plot
+    grad-cam.safetensors   .json    some images, and where each model sees their classes
+    evaluated/DIGEST.json           what a checkpoint given to ``negmerge evaluate`` scored
+    results.json   results.png      everything that the tables say, and the plot
+    report.html    report.md        all of it, as a page for people
 
 A stage is finished when its JSON record is there. The record holds a key of all that the stage depends on; a
 changed recipe changes the keys of the stages that it concerns, and a run repeats these only. Files
@@ -28,7 +34,7 @@ from typing import Any
 from .folder_lock import locked
 
 #: Of the records. Raised when the facts of a stage change; stages recorded in an older format are repeated.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,29 @@ class Artefact:
 
     def finished(self, key: str) -> dict[str, Any] | None:
         """The facts recorded, if the stage was finished under this key; else ``None``."""
+        found = self._read()
+        return found if found is not None and found.pop("key", None) == key else None
+
+    def recorded(self) -> dict[str, Any] | None:
+        """The facts recorded, if the stage was finished under any key: for those who only show them."""
+        found = self._read()
+        if found is not None:
+            found.pop("key", None)
+        return found
+
+    def _read(self) -> dict[str, Any] | None:
         try:
             found = json.loads(self.record.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
         if not isinstance(found, dict) or not self.file.exists():
             return None
-        return found if found.pop("format", None) == _FORMAT and found.pop("key", None) == key else None
+        return found if found.pop("format", None) == _FORMAT else None
+
+    def remove(self) -> None:
+        """Remove record and file; the record first, so that no half of it passes for finished."""
+        self.record.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
 
     def begin(self) -> None:
         """Take back the record before the file changes: a stage that is killed must not pass for finished."""
@@ -85,12 +107,28 @@ class RunFolder:
 
     @property
     def base_scores(self) -> Artefact:
-        record = self.root / "base-scores.json"
-        return Artefact(record, record)
+        return _record(self.root, "base-scores")
+
+    @property
+    def pool(self) -> Path:
+        return self.root / "pool"
 
     def member(self, number: int) -> Artefact:
         """Fine-tuned checkpoint ``number``, from 0."""
-        return _checkpoint(self.root / "pool", f"{number:03d}")
+        return _checkpoint(self.pool, f"{number:03d}")
+
+    @property
+    def online(self) -> Artefact:
+        """What was merged of a pool of which nothing is kept."""
+        return _record(self.root / "online", "state")
+
+    def unfinished_merge(self, method: str, models: int) -> Path:
+        """The state of a merge of the first ``models`` members of the pool."""
+        return self.online.record.with_name(f"{method}-{models:03d}.safetensors")
+
+    @property
+    def agreement(self) -> Artefact:
+        return _record(self.root, "agreement")
 
     def patch(self, name: str) -> Path:
         return self.root / "patches" / f"{name}.safetensors"
@@ -99,11 +137,18 @@ class RunFolder:
         return _checkpoint(self.root / "trained", name)
 
     def search(self, name: str) -> Artefact:
-        record = self.root / "search" / f"{name}.json"
-        return Artefact(record, record)
+        return _record(self.root / "search", name)
 
     def merged(self, method: str) -> Artefact:
         return _checkpoint(self.root / "merged", method)
+
+    @property
+    def grad_cam(self) -> Artefact:
+        return _checkpoint(self.root, "grad-cam")
+
+    def evaluated(self, digest: str) -> Artefact:
+        """The scores of a checkpoint with this SHA-256."""
+        return _record(self.root / "evaluated", digest)
 
     @property
     def results(self) -> Path:
@@ -113,16 +158,28 @@ class RunFolder:
     def plot(self) -> Path:
         return self.root / "results.png"
 
+    @property
+    def page(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def markdown(self) -> Path:
+        return self.root / "report.md"
+
     def remove_members_from(self, number: int) -> None:
         """Remove checkpoints of a larger pool that an earlier recipe left, so that ``pool/*`` is the pool."""
         while (member := self.member(number)).record.exists() or member.file.exists():
-            member.record.unlink(missing_ok=True)
-            member.file.unlink(missing_ok=True)
+            member.remove()
             number += 1
 
 
 def _checkpoint(folder: Path, name: str) -> Artefact:
     return Artefact(folder / f"{name}.json", folder / f"{name}.safetensors")
+
+
+def _record(folder: Path, name: str) -> Artefact:
+    record = folder / f"{name}.json"
+    return Artefact(record, record)
 
 
 @contextmanager

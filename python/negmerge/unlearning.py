@@ -10,6 +10,7 @@ from .judging import Judge
 from .keys import content_key
 from .methods import METHODS
 from .methods.interface import Candidate, Context, Searched
+from .peak_memory import PeakMemory
 from .results import Row
 from .run_folder import RunFolder
 from .search import Point, SearchResult, search
@@ -35,6 +36,7 @@ def unlearn(
     training_seconds = sum(candidate.prepare(reporter) for candidate in candidates)
     steps = sum(recipe.search.points - 1 if candidate.scaled else 1 for candidate in candidates)
     what = "searching the coefficient" if any(one.scaled for one in candidates) else "evaluating"
+    memory = PeakMemory()
     with reporter.stage(f"{method.title}: {what}", steps) as stage:
         aim = judge.objective
         searched, ranked = [], []
@@ -63,6 +65,7 @@ def unlearn(
         kept=written.kept,
         elements=written.elements,
         evaluations=sum(one.result.evaluations for one in searched),
+        peak_memory=memory.nbytes,
         curve=best.result.points,
         candidates=tuple(one.result.chosen for one in searched),
     )

@@ -11,7 +11,7 @@ import pytest
 from programs import import_path
 from reporting.cases import Case, number, table
 from reporting.summary import Target
-from reporting.tables import line_through, small_allowance
+from reporting.tables import line_through, over_allowance
 
 REPORT = Path(__file__).resolve().parents[2] / "benchmarks" / "report.py"
 
@@ -47,11 +47,19 @@ def test_bandwidths() -> None:
 
 
 def test_what_small_tensors_may_take() -> None:
-    facts = {"tensors": 100, "reads": False}
-    assert small_allowance(Case({"models": 8}, facts, {})) == pytest.approx(240e-6)
     case = kernel_case()
-    case.facts.update(tensors=100, reads=True)
-    assert small_allowance(case) == pytest.approx(1.1 * 1.0 * 4 / 3 + 60e-6)
+    case.facts.update(tensors=1_000_000)
+    allowed = [1.1 * read * 4 / 3 + 0.6 for read in (1.0, 2.0, 1.0)]
+    assert over_allowance(case) == pytest.approx(2.0 / allowed[0])  # rounds: 0.97, 0.57, 1.94
+
+
+def test_a_sum_of_variants_is_compared_round_by_round() -> None:
+    case = Case({}, {}, {"merge": [3.0, 6.0, 9.0], "cat": [1.0, 1.0, 1.0], "cp": [1.0, 2.0, 0.5]})
+    assert case.spread_over_sum("merge", ["cat", "cp"]) == "2.00 (1.75 … 4.00)"
+
+
+def test_what_was_not_measured_has_a_row() -> None:
+    assert Target("something", 2, True, lambda _: []).row({}) == ["something", "≥ 2", "not measured", "–"]
 
 
 def test_line_through() -> None:

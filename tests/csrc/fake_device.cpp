@@ -106,7 +106,8 @@ State& state() {
   return all;
 }
 
-thread_local int current = -1;
+constexpr int kElsewhere = -1;
+thread_local int current = kElsewhere;
 
 // Counts a call; whether it is to fail.
 bool fails(const char* function) {
@@ -131,16 +132,16 @@ bool of_device(const void* address, size_t bytes) {
   return (reinterpret_cast<size_t>(address) & kDeviceBit) != 0 && state().device.hold(on_host(address), bytes);
 }
 
-int enter(int device, int* before) {
+int enter(int device, bool* changed) {
   if (fails("enter") || device != 0) return kInvalidDevice;
-  *before = current;
+  *changed = current != device;
   current = device;
   state().entered++;
   return kNone;
 }
 
-int leave(int before) {
-  current = before;
+int leave(bool changed) {
+  if (changed) current = kElsewhere;
   state().entered--;
   return kNone;
 }

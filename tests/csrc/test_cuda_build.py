@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,11 +13,8 @@ import pytest
 from cuda_calls import load
 from native_builds import ROOT, build, run, tool
 
-KERNELS = ROOT / "csrc" / "cuda"
-#: How the module's device code is compiled, but for the architecture (csrc/cuda/CMakeLists.txt).
-COMPILE = ("-std=c++17", "-O3", "--fmad=false", "-Werror=all-warnings")
-
-
+#: Sources with device code.
+SOURCES = ("magnitudes", "merge", "patch", "upload")
 #: SignMean, MagMax and Ties (csrc/methods.h), each of which the general kernels are compiled for.
 ACCUMULATIONS = 3
 
@@ -29,12 +28,40 @@ def nvcc() -> str:
 
 
 @pytest.fixture(scope="module")
-def ptx(nvcc: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def commands(nvcc: str, build_root: Path) -> dict[str, list[str]]:
+    """How the build compiles each source with device code."""
+    folder = build(
+        build_root / "cuda_commands", "help", "-DNEGMERGE_CUDA=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"
+    )
+    listed = json.loads((folder / "compile_commands.json").read_text())
+    found = {
+        Path(entry["file"]).stem: shlex.split(entry["command"])
+        for entry in listed
+        if entry["file"].endswith(".cu")
+    }
+    assert set(found) == set(SOURCES)
+    return found
+
+
+def into(command: list[str], target: Path, *options: str) -> list[str]:
+    """The command with another target and further options."""
+    place = command.index("-o") + 1
+    return [*command[:place], str(target), *command[place + 1 :], *options]
+
+
+def for_architecture(command: list[str], number: str) -> list[str]:
+    """The command for the virtual architecture of that number alone, and down to PTX."""
+    kept = [word for word in command if not word.startswith("--generate-code")]
+    return [f"-arch=compute_{number}" if word == "-c" else word for word in kept] + ["-ptx"]
+
+
+@pytest.fixture(scope="module")
+def ptx(commands: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The device code of every kernel, by its mangled name."""
     code = dict[str, str]()
     for source in ("magnitudes", "merge", "patch"):
         target = tmp_path_factory.mktemp("ptx") / f"{source}.ptx"
-        run(nvcc, *COMPILE, "-arch=compute_80", "-ptx", KERNELS / f"{source}.cu", "-o", target)
+        run(*into(for_architecture(commands[source], "80"), target))
         _, *kernels = re.split(r"\n(?=(?:\.\w+ )?\.entry )", target.read_text())
         for kernel in kernels:
             found = re.search(r"\.entry (\w+)\(", kernel)
@@ -71,30 +98,62 @@ def test_option_decides_whatever_was_built_before(nvcc: str, build_root: Path) -
     assert "_cuda" not in run(tool("ninja"), "-C", folder, "-t", "targets", "all")
 
 
-def architectures(nvcc: str) -> list[str]:
-    """Of those that the module is built for, the ones that this nvcc knows."""
-    built = re.findall(r"\b(\d+)-real", (KERNELS / "CMakeLists.txt").read_text())
-    known = re.findall(r"sm_(\d+)$", run(nvcc, "--list-gpu-code"), re.MULTILINE)
-    return [number for number in dict.fromkeys([*built, "120"]) if number in known]
+def architectures(command: list[str]) -> dict[str, set[str]]:
+    """Numbers of the real architectures that a command compiles for, and of those it keeps PTX for."""
+    kinds: dict[str, set[str]] = {"sm": set(), "compute": set()}
+    for word in command:
+        if word.startswith("--generate-code"):
+            for kind, number in re.findall(r"\b(sm|compute)_(\d+)", word.partition("code=[")[2]):
+                kinds[kind].add(number)
+    return kinds
+
+
+def test_every_capability_from_7_5_on_has_code(nvcc: str, commands: dict[str, list[str]]) -> None:
+    """Code of a capability serves those with the same first number that follow; PTX, all that follow."""
+    listed = run(nvcc, "--list-gpu-code")
+    known = [number for number in re.findall(r"^sm_(\d+)$", listed, re.MULTILINE) if int(number) >= 75]
+    assert {"75", "90", "120"} <= set(known)
+    for source in SOURCES:
+        built = architectures(commands[source])
+        for number in known:
+            exact = {one for one in built["sm"] if one[:-1] == number[:-1] and one[-1] <= number[-1]}
+            assert exact or any(int(one) <= int(number) for one in built["compute"]), (source, number)
 
 
 @pytest.mark.slow
-def test_no_kernel_needs_a_stack(nvcc: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_kernel_needs_a_stack(source: str, commands: dict[str, list[str]], tmp_path: Path) -> None:
     """Neither for registers that are spilled nor for arrays that are indexed at run time."""
-    numbers = architectures(nvcc)
-    assert {"80", "90"} <= set(numbers)
-    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in numbers]
-    for source in ("magnitudes", "merge", "patch", "upload"):
-        command = [nvcc, *COMPILE, *targets, "--threads=2", "-Xptxas=-v", "-c", str(KERNELS / f"{source}.cu")]
-        ran = subprocess.run(
-            [*command, "-o", str(tmp_path / f"{source}.o")], capture_output=True, text=True, check=False
-        )
-        assert ran.returncode == 0, ran.stderr
-        report = ran.stdout + ran.stderr
-        frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill", report)
-        assert len(frames) >= len(numbers), report
-        bad = re.findall(r"(Function properties.*\n.*[1-9]\d* bytes (?:stack|spill).*\n.*)", report)
-        assert not bad, "\n".join(bad)
+    command = into(commands[source], tmp_path / "object", "-Xptxas=-v")
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    report = ran.stdout + ran.stderr
+    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill", report)
+    assert len(frames) >= len(architectures(command)["sm"]), report
+    bad = re.findall(r"(Function properties.*\n.*[1-9]\d* bytes (?:stack|spill).*\n.*)", report)
+    assert not bad, "\n".join(bad)
+
+
+def test_the_race_for_the_sanitizer_compiles(nvcc: str, tmp_path: Path) -> None:
+    """And its kernel has a name that ``tools/gpu_sanitize.py`` selects, and neither barrier nor order."""
+    target = tmp_path / "race.ptx"
+    source = ROOT / "tests" / "csrc" / "race.cu"
+    run(
+        nvcc,
+        "-std=c++17",
+        "-lineinfo",
+        "-Werror=all-warnings",
+        "-arch=compute_90",
+        "-ptx",
+        source,
+        "-o",
+        target,
+    )
+    code = target.read_text()
+    [name] = re.findall(r"\.entry (\w+)\(", code)
+    assert "negmerge" in name
+    assert re.search(r"st\.shared.*ld\.shared", code, re.DOTALL)
+    assert "bar." not in code
 
 
 @pytest.mark.slow

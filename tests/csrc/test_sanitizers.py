@@ -49,7 +49,8 @@ def environment(package: Path) -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join([str(package), str(ROOT / "tests")]),
         "LD_PRELOAD": " ".join(libraries),
-        "ASAN_OPTIONS": "detect_leaks=0",
+        # The sanitizer ends a process that takes more, before the machine suffers.
+        "ASAN_OPTIONS": "detect_leaks=0:hard_rss_limit_mb=5000",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "NEGMERGE_TEST_TIGHT_BUFFERS": "1",
     }
@@ -70,11 +71,15 @@ def test_an_overrun_would_be_seen(package: Path, environment: dict[str, str]) ->
     assert "AddressSanitizer: heap-buffer-overflow" in ran.stderr
 
 
-def run_tests(names: tuple[str, ...], package: Path, environment: dict[str, str]) -> None:
+def run_tests(
+    names: tuple[str, ...], package: Path, environment: dict[str, str], but: str = "nothing_of_that_name"
+) -> None:
+    """Run test files of the package, without tests that have ``but`` in their names."""
     out = run(
         *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"),
-        *("-c", ROOT / "pyproject.toml", "-o", f"pythonpath={ROOT / 'tests'}"),
-        *(TESTS / f"test_{name}.py" for name in names),
+        "--capture=sys",  # or what a sanitizer says at the end of the process would be lost
+        *("-c", ROOT / "pyproject.toml", "-o", f"pythonpath={ROOT / 'tests'}", "-k", f"not ({but})"),
+        *(TESTS / f"{name}.py" for name in names),
         folder=package,
         **environment,
     )
@@ -84,20 +89,41 @@ def run_tests(names: tuple[str, ...], package: Path, environment: dict[str, str]
 @pytest.mark.slow
 def test_kernel_tests_pass_in_a_sanitized_build(package: Path, environment: dict[str, str]) -> None:
     run_tests(
-        ("kernel_values", "kernel_invariance", "native_patches", "native_moves", "native"),
+        (
+            "test_kernel_values",
+            "test_kernel_invariance",
+            "test_native_patches",
+            "test_native_moves",
+            "test_native",
+        ),
         package,
         environment,
     )
 
 
-@pytest.mark.slow
-def test_cuda_kernel_tests_pass_in_a_sanitized_build(
-    package: Path, environment: dict[str, str], build_root: Path
-) -> None:
+@pytest.fixture
+def with_cuda(build_root: Path, environment: dict[str, str]) -> dict[str, str]:
+    """The environment, with the sanitised CUDA module whose kernels run on the host."""
     folder = build(build_root / "sanitized", "_cuda_emulated", *OPTIONS)
     (module,) = folder.rglob("emulated/_cuda.*.so")
+    return environment | {"NEGMERGE_TEST_CUDA_MODULE": str(module)}
+
+
+@pytest.mark.slow
+def test_cuda_kernel_tests_pass_in_a_sanitized_build(package: Path, with_cuda: dict[str, str]) -> None:
     run_tests(
-        ("cuda_kernel_values", "cuda_kernel_invariance", "cuda_moves"),
+        ("test_cuda_kernel_values", "test_cuda_kernel_invariance", "test_cuda_moves"), package, with_cuda
+    )
+
+
+@pytest.mark.slow
+def test_merges_of_files_on_a_device_pass_in_a_sanitized_build(
+    package: Path, with_cuda: dict[str, str]
+) -> None:
+    """Without those that repeat others with many more bytes."""
+    run_tests(
+        ("test_cuda_file_merger", "engine/test_cuda_stream"),
         package,
-        environment | {"NEGMERGE_TEST_CUDA_MODULE": str(module)},
+        with_cuda,
+        but="those_of_the_cpu or every_budget",
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from on_gpu import assert_same, models, on_gpu, strided_copy
+from programs import start_program
 
 from negmerge_ext import Accumulator, merge
 
@@ -116,6 +117,39 @@ def test_a_graph_replays_with_changed_inputs(dtype: torch.dtype, tensors: int) -
         expected = merge(fresh[0], fresh[1:], scale=0.5)
         assert_same(merged, expected)
         assert_same(out, expected)
+
+
+#: Nothing of ours was launched before it is captured: every kernel of a merge without statistics.
+CAPTURED_FIRST = """
+import torch
+from on_gpu import assert_same, models, on_gpu
+from oracle import BF16, F16, F32, F64
+from negmerge_ext import Accumulator, merge
+
+cases = [models(3, dtype) for dtype in (F32, BF16, F16, F64)]
+there = [(on_gpu(base), [on_gpu(state) for state in pool]) for base, pool in cases]
+cases += [(cases[0][0], cases[1][1]), (cases[3][0], cases[0][1])]  # of several dtypes
+there += [(there[0][0], there[1][1]), (there[3][0], there[0][1])]
+torch.cuda.synchronize()
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    merged = [merge(base, pool, scale=0.5) for base, pool in there]
+    accumulator = Accumulator(there[0][0])
+    for state in there[0][1]:
+        accumulator.add(state)
+    summed = accumulator.finish(scale=0.5)
+graph.replay()
+for found, (base, pool) in zip(merged, cases, strict=True):
+    assert_same(found, merge(base, pool, scale=0.5))
+assert_same(summed, merge(*cases[0], scale=0.5))
+print("as on the CPU")
+"""
+
+
+def test_a_graph_may_be_what_a_process_does_first() -> None:
+    with start_program(CAPTURED_FIRST) as run:
+        out, errors = run.communicate(timeout=120)
+    assert (run.returncode, out) == (0, "as on the CPU\n"), errors
 
 
 def test_a_graph_in_place() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from negmerge.pipeline import run
 from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
 from negmerge.task import Task
+from run_files import checksums, without_seconds
 from safetensors.torch import load_file
 
 import negmerge_ext
@@ -29,26 +29,6 @@ QUIET = Reporter(quiet=True)
 
 def run_text(text: str, root: Path, reporter: Reporter = QUIET, *, overwrite: bool = False) -> Results:
     return run(parse_recipe(text, "recipe"), text, root, reporter, overwrite=overwrite)
-
-
-def checksums(root: Path) -> dict[str, str]:
-    """SHA-256 of every checkpoint and patch of a run."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*.safetensors"))
-    }
-
-
-def without_seconds(plain: object) -> object:
-    if isinstance(plain, dict):
-        return {
-            name: without_seconds(value)
-            for name, value in plain.items()
-            if name not in ("seconds", "training_seconds")
-        }
-    if isinstance(plain, (list, tuple)):
-        return [without_seconds(value) for value in plain]
-    return plain
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +47,11 @@ def test_folder_holds_what_it_is_documented_to_hold(finished, small_text):
         "recipe.yaml",
         "results.json",
         "results.png",
+        "report.html",
+        "report.md",
+        "agreement.json",
+        "grad-cam.safetensors",
+        "grad-cam.json",
         "base.safetensors",
         "base.json",
         "base-scores.json",
@@ -175,7 +160,7 @@ def test_running_again_repeats_nothing_and_says_so(finished, small_text, capfd):
     assert again == results
     assert capfd.readouterr().err.count("Nothing was recomputed") == 1
     rewritten = {path.name for path in before if path.is_file() and path.stat().st_mtime_ns != before[path]}
-    assert rewritten == {"recipe.yaml", "results.json", "results.png"}
+    assert rewritten == {"recipe.yaml", "results.json", "results.png", "report.html", "report.md"}
 
 
 class Killed(BaseException):
@@ -207,6 +192,8 @@ class KilledAfter(Reporter):
             def line(self, text: str) -> None:
                 return None
 
+            seconds_left = 0.0
+
         return Context()
 
 
@@ -231,7 +218,7 @@ def test_a_changed_recipe_repeats_what_it_concerns(finished, small_text, tmp_pat
     run_text(small_text.replace("[0.001, 0.003, 0.01]", "[0.001, 0.003]"), tmp_path / "run", overwrite=True)
     smaller = checksums(tmp_path / "run")
     gone = {"pool/002.safetensors"}
-    merged = {name for name in before if name.startswith(("merged/", "patches/"))}
+    merged = {name for name in before if name.startswith(("merged/", "patches/", "grad-cam"))}
     assert set(before) - set(smaller) == gone
     kept = set(smaller) - merged
     assert {name: smaller[name] for name in kept} == {name: before[name] for name in kept}

@@ -129,7 +129,7 @@ def merger(cuda: ModuleType, fake: FakeDevice) -> Any:
 
 class TestResults:
     @pytest.mark.parametrize("eager", [False, True])
-    @pytest.mark.parametrize("slot", [None, 700_000, 5 << 20])
+    @pytest.mark.parametrize("slot", [None, 700_032, 5 << 20])
     @pytest.mark.parametrize("kinds", [(oracle.F32,), (oracle.BF16, oracle.F64, oracle.E4M3)])
     @pytest.mark.parametrize("models", [1, 2, 8, 37, 100])
     def test_those_of_the_cpu(
@@ -168,11 +168,11 @@ class TestResults:
         assert same(results, batch.on_cpu())
 
     @settings(max_examples=60)
-    @given(cases=batches(), slot=st.integers(0, 2 << 20), workers=st.integers(1, 3), eager=st.booleans())
+    @given(cases=batches(), lines=st.integers(0, 1 << 14), workers=st.integers(1, 3), eager=st.booleans())
     def test_of_any_tensors(
         self,
         cases: list[Case],
-        slot: int,
+        lines: int,
         workers: int,
         eager: bool,
         cuda: ModuleType,
@@ -180,7 +180,7 @@ class TestResults:
         tmp_path_factory: pytest.TempPathFactory,
     ) -> None:
         batch = Batch.save(cases, tmp_path_factory.mktemp("any") / "inputs")
-        device = cuda.FileMerger(0, workers, cuda.least_slot(batch.models, True) + slot)
+        device = cuda.FileMerger(0, workers, cuda.least_slot(batch.models, True) + 128 * lines)
         arguments, results = batch.arguments(np.zeros((len(cases), batch.models + 1), bool))
         with fake.at_once(eager):
             device.merge(*arguments.values())
@@ -307,6 +307,8 @@ class TestFailures:
             device.merge(*arguments.values())
         with pytest.raises(ValueError, match="worker"):
             merger(0, least)
+        with pytest.raises(ValueError, match="multiple of 128"):
+            merger(1, least + 16)
         with pytest.raises(ValueError, match="no such file"):
             device.merge(*(arguments | {"files": [(-1, b"a")], "base_file": [1, 1, 1]}).values())
         device.close()

@@ -16,6 +16,7 @@ from strategies import METHODS, Case, cases, offsets, partitions
 from values import fill
 
 from negmerge_ext import native
+from negmerge_ext.stats import NATIVE_STATS
 
 
 def batch_of_many(mode: str = "negate") -> list[Case]:
@@ -131,9 +132,21 @@ class TestRefusals:
             with pytest.raises(ValueError, match="multiple"):
                 self.call(merge_on_cuda, **{name: [np.zeros(32, np.float32).ctypes.data + 1]})
 
+    def test_statistics_between_numbers(self, merge_on_cuda: Merges) -> None:
+        room = np.zeros(48, np.uint8)
+        for skipped in (1, 2, 4):
+            begin = -room.ctypes.data % 8 + skipped
+            with pytest.raises(ValueError, match="multiple"):
+                self.call(merge_on_cuda, stats=room[begin : begin + 32].view(NATIVE_STATS))
+            with pytest.raises(ValueError, match="multiple"):
+                self.call(merge_on_cuda, histogram=room[begin : begin + 16].view(np.int64))
+        assert not room.any()
+
     def test_null_addresses_and_lengths(self, merge_on_cuda: Merges) -> None:
         with pytest.raises(ValueError, match="null"):
             self.call(merge_on_cuda, base=[0])
+        with pytest.raises(ValueError, match="a state address is null"):
+            self.call(merge_on_cuda, state=native.State([0], [2], [2]))
         with pytest.raises(ValueError, match="length"):
             self.call(merge_on_cuda, compute=[1, 1])
         with pytest.raises(ValueError, match="F64"):

@@ -70,6 +70,10 @@ def test_threads_of_zero_mean_the_default() -> None:
         {"end": False},
         {"stats": np.zeros(2, NATIVE_STATS)},
         {"stats": np.zeros(1, np.float64)},
+        {"stats": np.zeros(1, "V32")},
+        {"stats": np.zeros(1, [(name, "<f8") for name in NATIVE_STATS.names])},
+        {"stats": np.zeros(1, [(name, "<i8") for name in "abcd"])},
+        {"stats": np.zeros(1, NATIVE_STATS.newbyteorder(">"))},
         {"histogram": np.zeros((1, 2), np.int32)},
         {"histogram": np.zeros((1, 3), np.int64)},
         {"histogram": np.zeros((1, 4), np.int64)[:, ::2]},
@@ -83,6 +87,16 @@ def test_threads_of_zero_mean_the_default() -> None:
 def test_arguments_that_contradict_each_other_raise(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (every case has a message of its own)
         call(**changes)
+
+
+@pytest.mark.parametrize("missing", ["sum", "positive", "negative", "counts"])
+def test_every_part_of_a_state_has_an_address(missing: str) -> None:
+    parts = {name: np.zeros(8, np.float32) for name in ("sum", "positive", "negative", "counts")}
+    address = {name: [0 if name == missing else part.ctypes.data] for name, part in parts.items()}
+    histogram = np.zeros((1, 2), np.int64)
+    with pytest.raises(ValueError, match="a state address is null"):
+        call(state=native.State(**address), histogram=histogram)
+    assert not histogram.any()
 
 
 def test_numbers_of_elements_are_not_negative() -> None:

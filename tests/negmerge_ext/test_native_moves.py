@@ -131,3 +131,5 @@ def test_refuses_what_is_no_move() -> None:
         native.move(rows([]), [BASE], at(1.0, "vector"))
     with pytest.raises(ValueError, match="PATCHED"):
         native.move(np.zeros(3), [BASE], at(1.0))
+    with pytest.raises(ValueError, match="PATCHED"):
+        native.move(np.zeros(1, f"V{native.PATCHED.itemsize}"), [BASE], at(1.0))

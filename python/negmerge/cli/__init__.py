@@ -9,6 +9,13 @@ import sys
 def main() -> None:
     """Run the command line on ``sys.argv`` and exit with the code that ``negmerge --help`` lists."""
     try:
+        _run()
+    except KeyboardInterrupt:  # before a command had begun, or after its end; commands tell of theirs
+        sys.exit(130)
+
+
+def _run() -> None:
+    try:
         from .app import app
     except ModuleNotFoundError as missing:
         if missing.name != "typer":

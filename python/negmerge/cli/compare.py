@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from .commands import make_command
+from .grids import show_grids
 from .options import OUTPUT, AsJson, path
-from .show import collecting, show_exactly
+from .show import show_exactly
 
 EXAMPLES = """\
 Examples:
@@ -45,12 +46,12 @@ def compare(
     deviation.
     """
     import json
-    from dataclasses import asdict
 
     from ..report.matched_plot import draw_matched
     from ..report.matched_table import matched_table
-    from ..report.runs import check_comparable, matched_over_runs
-    from ..run_folder import appearing_complete
+    from ..report.runs import check_comparable
+    from ..report.written import compared
+    from ..run_folder import RunFolder, appearing_complete
     from ..saved_results import read_results
 
     results = [read_results(run) for run in runs]
@@ -59,15 +60,10 @@ def compare(
         with appearing_complete(plot) as unfinished:
             draw_matched(results, unfinished)
     if as_json:
-        compared = [asdict(method) for method in matched_over_runs(results)]
-        plain = {"runs": [str(run) for run in runs], "methods": compared}
+        plain = compared([RunFolder(run) for run in runs], results)
         show_exactly(json.dumps(plain, indent=2, allow_nan=False), written=plot)
     else:
-        console, collected = collecting(markup=True)
-        if not console.is_terminal:
-            console.width = 110
-        console.print(matched_table(results))
-        show_exactly(collected.getvalue(), written=plot)
+        show_grids([matched_table(results)], written=plot)
 
 
 COMMAND = make_command(compare, epilog=EXAMPLES)

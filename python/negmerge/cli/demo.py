@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .commands import make_command
 from .options import AsJson, Quiet
-from .unlearn import Out, Overwrite, run_recipe
+from .run_options import Out, Overwrite
+from .unlearn import run_recipe
 
 EXAMPLES = """\
 Examples:
@@ -12,7 +13,8 @@ Examples:
   negmerge demo --out /tmp/digits --json
 
 The recipe is left in the folder of the run: copy it, give it another name,
-change it, and run it with negmerge unlearn."""
+change it, and run it with negmerge unlearn. report.html beside it is the
+report, for a browser."""
 
 
 def demo(

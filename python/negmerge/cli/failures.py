@@ -54,6 +54,7 @@ _EXTRAS = {
     "yaml": "pipeline",
     "sklearn": "pipeline",
     "PIL": "pipeline",
+    "jinja2": "pipeline",
     "torchvision": "vision",
     "open_clip": "vision",
 }

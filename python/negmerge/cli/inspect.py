@@ -17,6 +17,7 @@ from .options import (
     OUTPUT,
     AsJson,
     Base,
+    Device,
     Exclude,
     Finetuned,
     Include,
@@ -121,6 +122,7 @@ def inspect(
     exclude: Exclude = None,
     max_memory: MaxMemory = None,
     threads: Threads = None,
+    device: Device = None,
 ) -> None:
     """Show how far the fine-tuned checkpoints agree, and what a merge would keep.
 
@@ -141,6 +143,7 @@ def inspect(
         exclude=exclude,
         max_memory=max_memory,
         threads=threads,
+        device=device,
         progress=not quiet,
     )
     if as_json:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..chance import by_chance
 from . import text
 from .layers import per_layer, total
 
@@ -75,7 +76,7 @@ def _agreement(axes: Axes, report: MergeReport) -> None:
         axes.bar(
             edges[0] - width, fewer, width, align="edge", color=_GREY, alpha=0.5, label="fewer: zeros or NaN"
         )
-    chance = _summed(100 * _by_chance(models), starts, width)
+    chance = _summed(100 * by_chance(models), starts, width)
     middles = edges + width / 2
     axes.plot(middles, chance, color=_GREY, marker="o", ms=3.5, lw=1.2, label="if signs were random")
     axes.text(
@@ -99,15 +100,6 @@ def _agreement(axes: Axes, report: MergeReport) -> None:
 
 def _summed(values: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
     return np.array([values[max(start, 0) : start + width].sum() for start in starts])
-
-
-def _by_chance(models: int) -> np.ndarray:
-    """Probability that the larger camp of ``models`` fair coins has h members, h = 0…models."""
-    chance = np.zeros(models + 1)
-    for heads in range(models + 1):
-        ways = math.lgamma(models + 1) - math.lgamma(heads + 1) - math.lgamma(models - heads + 1)
-        chance[max(heads, models - heads)] += math.exp(ways - models * math.log(2))
-    return chance
 
 
 def _finish(axes: Axes, title: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from negmerge_ext import TensorStats
 
-_NUMBER = re.compile(r"[0-9]+")
+from ..layers import by_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +39,14 @@ class Row:
         return camps / (models * self.elements) if self.elements else 0.0
 
 
-def layer_of(tensor: str) -> str:
-    """The layer of a tensor: its name up to the first number (``h.3`` for ``h.3.attn.q.weight``),
-    which counts layers in nearly every architecture; without a number, its name without the last part.
-    """
-    parts = tensor.split(".")
-    for index, part in enumerate(parts):
-        if _NUMBER.fullmatch(part):
-            return ".".join(parts[: index + 1])
-    return ".".join(parts[:-1]) or tensor
-
-
 def per_tensor(tensors: Iterable[TensorStats]) -> list[Row]:
     """One row per tensor, in the order of :func:`per_layer`."""
-    return [_row(tensor.name, [tensor]) for members in _layers(tensors).values() for tensor in members]
+    return [_row(tensor.name, [tensor]) for members in by_layer(tensors).values() for tensor in members]
 
 
 def per_layer(tensors: Iterable[TensorStats]) -> list[Row]:
-    """One row per layer, in model order: as in the file, but layers of one kind by their number.
-
-    Files often hold tensors by name, and so layer 10 before layer 2.
-    """
-    return [_row(name, members) for name, members in _layers(tensors).items()]
-
-
-def _layers(tensors: Iterable[TensorStats]) -> dict[str, list[TensorStats]]:
-    layers: dict[str, list[TensorStats]] = {}
-    for tensor in tensors:
-        layers.setdefault(layer_of(tensor.name), []).append(tensor)
-    kinds = {name: _NUMBER.sub("#", name) for name in layers}
-    first = {kind: place for place, kind in reversed(list(enumerate(kinds.values())))}
-
-    def place(name: str) -> tuple[int, list[int]]:
-        return first[kinds[name]], [int(number) for number in _NUMBER.findall(name)]
-
-    return {name: layers[name] for name in sorted(layers, key=place)}
+    """One row per layer, in the order of :func:`~negmerge.layers.by_layer`."""
+    return [_row(name, members) for name, members in by_layer(tensors).items()]
 
 
 def total(tensors: Iterable[TensorStats]) -> Row:

@@ -63,6 +63,24 @@ def _dtype(value: str) -> str:
     return dtypes.parse(value)
 
 
+def _dtypes() -> list[str]:
+    from negmerge_ext import dtypes
+
+    return [dtypes.torch_name(name) for name in dtypes.CODES]
+
+
+def _methods() -> list[str]:
+    from negmerge_ext.methods import methods
+
+    return list(methods())
+
+
+def _modes() -> list[str]:
+    from negmerge_ext.options import MODES
+
+    return list(MODES)
+
+
 Base = Annotated[
     Path,
     typer.Argument(
@@ -92,6 +110,7 @@ Method = Annotated[
     typer.Option(
         metavar="NAME",
         parser=str,
+        autocompletion=_methods,
         help="How task vectors become one: negmerge (the mean where all have one sign), uniform (the mean "
         "everywhere), conflict (the mean where negmerge keeps nothing), magmax (the largest entry), or ties, "
         "with parameters as in ties:density=0.2,per=model (or per=tensor).",
@@ -103,6 +122,7 @@ Mode = Annotated[
     typer.Option(
         metavar="negate|add|vector",
         parser=str,
+        autocompletion=_modes,
         help="Move BASE against the merged vector, along it, or write the vector itself.",
         rich_help_panel=CHOICE,
     ),
@@ -142,6 +162,7 @@ OutDtype = Annotated[
     typer.Option(
         metavar="DTYPE",
         parser=_dtype,
+        autocompletion=_dtypes,
         show_default=False,
         help="Dtype of the merged tensors: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2. "
         "Default: as in BASE.",
@@ -191,8 +212,9 @@ Device = Annotated[
     typer.Option(
         metavar="DEVICE",
         parser=str,
+        autocompletion=lambda: ["auto", "cpu", "cuda"],
         show_default=False,
-        help="Device that merges: cpu, cuda or cuda:1. Default: cpu.",
+        help="Device that merges: cpu, cuda or cuda:1. Default: auto, which is cpu for files.",
         rich_help_panel=RUNNING,
     ),
 ]

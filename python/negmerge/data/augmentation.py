@@ -23,6 +23,6 @@ def random_affine(images: torch.Tensor, strength: float, generator: torch.Genera
     turn, scale = _TURN * turn, 1 + _SCALE * scale
     cosine, sine = scale * turn.cos(), scale * turn.sin()
     rows = (cosine, -sine, 2 * _SHIFT * right), (sine, cosine, 2 * _SHIFT * down)
-    transforms = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    transforms = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1).to(images.device)
     grid = functional.affine_grid(transforms, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)

@@ -18,4 +18,4 @@ def candidates(context: Context) -> Sequence[Candidate]:
     return [MergedVector(context, "conflict", context.pool, name="conflict", title=TITLE, keep_patch=True)]
 
 
-METHOD = Method(TITLE, candidates)
+METHOD = Method(TITLE, candidates, merges=("conflict",))

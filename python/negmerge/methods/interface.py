@@ -23,7 +23,7 @@ How the kinds of methods fit:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +47,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class OnlinePool:
+    """A pool whose checkpoints were merged as they were finished, and dropped.
+
+    patches: merged vectors of the whole pool, by the name of the method of ``negmerge_ext``.
+    """
+
+    patches: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a run offers to a method.
 
-    build_model: makes the architecture with its initial weights, the same every time. training: how the base
-    was trained. training_images: the images of the training split to be forgotten, or those to be retained,
-    uint8 ``[n, channels, height, width]``, and their labels, int64 ``[n]``. training_key: content key of all
-    that these follow from, and the base's training too. seed: the recipe's.
+    pool: its files are not there if ``online`` has what was merged of them. build_model: makes the
+    architecture with its initial weights, the same every time. training: how the base was trained.
+    training_images: the images of the training split to be forgotten, or those to be retained, uint8 ``[n,
+    channels, height, width]``, and their labels, int64 ``[n]``. training_key: content key of all that these
+    follow from, and the base's training too. seed: the recipe's.
     """
 
     base: Checkpoint
@@ -64,6 +75,7 @@ class Context:
     training_key: str
     seed: int
     folder: RunFolder
+    online: OnlinePool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +141,11 @@ class Method:
     title: its name in tables. candidates: makes what is to be searched; the best one stands for the method.
     grow: given all that was searched so far, in order, makes one more candidate, out of what was trained for
     them, or none. It is asked until it gives none, and must give the same for the same again.
+    merges: the methods of ``negmerge_ext`` by which it merges the whole pool, if it takes nothing else from
+    that; ``None`` if it reads checkpoints of the pool, which a run that keeps none cannot offer.
     """
 
     title: str
     candidates: Callable[[Context], Sequence[Candidate]]
     grow: Callable[[Context, Sequence[Searched]], Candidate | None] = _no_more
+    merges: tuple[str, ...] | None = None

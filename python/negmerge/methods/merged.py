@@ -21,7 +21,8 @@ class MergedVector(Candidate):
 
     Files are merged straight from disk. For the search the merged vector becomes a patch, so that one more
     coefficient costs a sparse write and an evaluation, and reads no checkpoint. With ``keep_patch`` the patch
-    goes to a file and stays in the run's folder, otherwise it lives in memory during the search.
+    goes to a file and stays in the run's folder, otherwise it lives in memory during the search. If the pool
+    was merged online, the patch is there, and files are not.
     """
 
     scaled = True
@@ -44,6 +45,7 @@ class MergedVector(Candidate):
         self._finetuned = [checkpoint.path for checkpoint in finetuned]
         self._training_seconds = sum(checkpoint.seconds for checkpoint in finetuned)
         self._patch = context.folder.patch(name) if keep_patch else None
+        self._merged = None if context.online is None else context.online.patches[merge_method]
 
     def prepare(self, reporter: Reporter) -> float:
         """Nothing is left to train: the pool is there."""
@@ -51,17 +53,8 @@ class MergedVector(Candidate):
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[float], nn.Module]]:
-        if self._patch is not None:
-            self._patch.parent.mkdir(parents=True, exist_ok=True)
-        base = self._context.base.path
-        patch = negmerge_ext.Patch.make(
-            base,
-            self._finetuned,
-            method=self._merge_method,
-            out=self._patch,
-            overwrite=self._patch is not None,
-        )
-        model = self.load(base)
+        patch = self._merge() if self._merged is None else negmerge_ext.Patch.load(self._merged)
+        model = self.load(self._context.base.path)
 
         def at(coefficient: float) -> nn.Module:
             patch.apply(model, scale=coefficient, mode="negate")
@@ -70,16 +63,32 @@ class MergedVector(Candidate):
         yield at
 
     def write(self, coefficient: float, out: Path) -> Written:
-        report = negmerge_ext.merge(
-            self._context.base.path,
-            self._finetuned,
-            out=out,
-            method=self._merge_method,
-            scale=coefficient,
-            mode="negate",
-            overwrite=True,
-        )
+        base = self._context.base.path
+        if self._merged is None:
+            report = negmerge_ext.merge(
+                base,
+                self._finetuned,
+                out=out,
+                method=self._merge_method,
+                scale=coefficient,
+                mode="negate",
+                overwrite=True,
+            )
+        else:
+            patch = negmerge_ext.Patch.load(self._merged)
+            report = patch.apply_to_file(base, out, scale=coefficient, mode="negate", overwrite=True)
         return Written(kept=report.kept, elements=report.model_elements)
 
     def load(self, path: Path) -> nn.Module:
         return load_weights(self._context.build_model(), path)
+
+    def _merge(self) -> negmerge_ext.Patch:
+        if self._patch is not None:
+            self._patch.parent.mkdir(parents=True, exist_ok=True)
+        return negmerge_ext.Patch.make(
+            self._context.base.path,
+            self._finetuned,
+            method=self._merge_method,
+            out=self._patch,
+            overwrite=self._patch is not None,
+        )

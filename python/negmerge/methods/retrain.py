@@ -68,4 +68,4 @@ def candidates(context: Context) -> Sequence[Candidate]:
     return [_Retrained(context)]
 
 
-METHOD = Method(TITLE, candidates)
+METHOD = Method(TITLE, candidates, merges=())

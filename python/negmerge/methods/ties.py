@@ -22,4 +22,4 @@ def candidates(context: Context) -> Sequence[Candidate]:
     ]
 
 
-METHOD = Method(TITLE, candidates)
+METHOD = Method(TITLE, candidates, merges=("ties:density=0.2,per=model",))

@@ -19,4 +19,4 @@ def candidates(context: Context) -> Sequence[Candidate]:
     return [MergedVector(context, "uniform", context.pool, name="uniform", title=TITLE, keep_patch=True)]
 
 
-METHOD = Method(TITLE, candidates)
+METHOD = Method(TITLE, candidates, merges=("uniform",))

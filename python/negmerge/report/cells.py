@@ -1,10 +1,8 @@
-"""How numbers look in tables, and how a table of a run looks."""
+"""How numbers look in tables."""
 
 from __future__ import annotations
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
+from ..metrics.matched_retain import Spread
 
 ABSENT = "–"
 
@@ -14,20 +12,14 @@ def percent(share: float | None, digits: int = 1) -> str:
     return ABSENT if share is None else f"{100 * share:.{digits}f}"
 
 
-def empty_table(title: str, caption: str, headings: tuple[str, ...]) -> Table:
-    """A table with a column of names and one of numbers per heading, each as narrow as it can be."""
-    shown = Table(
-        title=escape(title),
-        caption=escape(caption),
-        box=box.SIMPLE_HEAVY,
-        title_style="bold",
-        caption_style="dim",
-        caption_justify="left",
-        padding=(0, 0, 0, 1),
-        show_edge=False,
-        pad_edge=False,
-    )
-    shown.add_column("Method", no_wrap=True)
-    for heading in headings:
-        shown.add_column(heading, justify="right", no_wrap=True)
-    return shown
+def spread_cell(spread: Spread | None, scale: float, digits: int) -> str:
+    """Mean ± standard deviation, in units of 1 / ``scale``; the latter only of several runs."""
+    if spread is None:
+        return ABSENT
+    mean = f"{scale * spread.mean:.{digits}f}"
+    return mean if spread.std is None else f"{mean} ± {scale * spread.std:.{digits}f}"
+
+
+def mebibytes(nbytes: int | None) -> str:
+    """Bytes in MiB."""
+    return ABSENT if nbytes is None else f"{nbytes / 2**20:,.0f}"

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from ..metrics.mia_logistic import LOW_FPR
 from ..results import Results, Row
-from .cells import ABSENT, empty_table, percent
+from .cells import ABSENT, percent
+from .grid import Grid
 
 _HEADINGS = ("Forget", "Retain", "Test", "MIA\neff.", "Avg.\ngap", "AUC", f"TPR at\n{100 * LOW_FPR:g}% FPR")
 
-_CAPTION = """\
-Forget, Retain: training images to be forgotten, to be retained. Test: test images of retained classes.
-MIA eff.: share of the forget set that SalUn's attack takes for images never seen; Retrain's value is the aim.
-Avg. gap: mean absolute difference to Retrain in these four, in points.
-AUC, TPR: logistic regression that tells the forget set from unseen images; 0.5 and 1 % when it cannot."""
+_NOTES = (
+    "Forget, Retain: training images to be forgotten, to be retained. Test: test images of retained classes.",
+    "MIA eff.: share of the forget set that SalUn's attack takes for images never seen; Retrain's value is "
+    "the aim.",
+    "Avg. gap: mean absolute difference to Retrain in these four, in points.",
+    "AUC, TPR: logistic regression that tells the forget set from unseen images; 0.5 and 1 % when it cannot.",
+)
 
 
-def reference_table(results: Results) -> Table | None:
+def reference_table(results: Results) -> Grid | None:
     """Measures on the test split and their average gap, in per cent; ``None`` for a run without Retrain."""
     compared = [row for row in results.rows if results.average_gap(row) is not None]
     if not compared:
         return None
-    shown = empty_table("Compared with Retrain, in %", _CAPTION, _HEADINGS)
-    for row in compared:
-        shown.add_row(row.title, *_cells(row, results.average_gap(row)))
-    return shown
+    rows = tuple((row.title, *_cells(row, results.average_gap(row))) for row in compared)
+    return Grid("Compared with Retrain, in %", _HEADINGS, rows, _NOTES)
 
 
 def _cells(row: Row, gap: float | None) -> list[str]:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import DataError
-from ..metrics.matched_retain import LEVELS, Spread, spread
+from ..metrics.matched_retain import LEVELS, Spread, forget_at_retain, spread
 from ..results import Results, Row
+
+#: Points of an envelope.
+_STEPS = 101
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class MethodOverRuns:
 
     at: forget accuracy in [0, 1] at each of the matched levels of retain accuracy. area: its mean over them.
     gap: average gap to Retrain on the test split, in [0, 1]. seconds: of training, merging, search and
-    evaluation.
+    evaluation. test_forget, test_retain: accuracies of the chosen model on the test split.
     """
 
     method: str
@@ -25,6 +28,8 @@ class MethodOverRuns:
     area: Spread | None
     gap: Spread | None
     seconds: Spread | None
+    test_forget: Spread | None
+    test_retain: Spread | None
 
 
 def check_comparable(runs: Sequence[Results]) -> None:
@@ -67,7 +72,27 @@ def _over_runs(name: str, runs: Sequence[Results]) -> MethodOverRuns:
         area=spread([match.area for match in matches]),
         gap=over(lambda results, row: results.average_gap(row)),
         seconds=over(lambda results, row: row.training_seconds + row.seconds),
+        test_forget=over(lambda results, row: row.test.forget),
+        test_retain=over(lambda results, row: row.test.retain),
     )
+
+
+def envelope(runs: Sequence[Results], method: str) -> list[tuple[float, float, float] | None]:
+    """Along retain accuracy as a share of the base's, from the lowest level to 1: that share, and mean and
+    standard deviation (0 of one run) of the lowest forget accuracy; ``None`` where a run does not reach it.
+    """
+    low = min(LEVELS)
+    shares = [low + (1 - low) * step / (_STEPS - 1) for step in range(_STEPS)]
+    return [_at_share(runs, method, share) for share in shares]
+
+
+def _at_share(runs: Sequence[Results], method: str, share: float) -> tuple[float, float, float] | None:
+    values = []
+    for results in runs:
+        row = next(row for row in results.rows if row.method == method)
+        values.append(forget_at_retain(row.curves, share * results.rows[0].validation.retain))
+    found = spread(values)
+    return None if found is None else (share, found.mean, found.std or 0.0)
 
 
 def _comparable(results: Results) -> dict[str, object]:

@@ -1,49 +1,57 @@
-"""The table of a run."""
+"""The tables of a run: what was chosen, and what it cost."""
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from ..results import Results, Row
-from .cells import ABSENT, empty_table, percent
+from .cells import ABSENT, mebibytes, percent
+from .grid import Grid
 
-_HEADINGS = (
-    "λ",
-    "Forget\nval.",
-    "Retain\nval.",
-    "Forget\ntest",
-    "Retain\ntest",
-    "Kept\n%",
-    "Tries",
-    "Train\ns",
-    "Search\ns",
+_ACCURACY = ("λ", "Forget\nval.", "Retain\nval.", "Forget\ntest", "Retain\ntest", "Kept\n%")
+_COST = ("Tries", "Train\ns", "Search\ns")
+
+
+def table(results: Results) -> Grid:
+    """A row per method, accuracies in per cent, and what they cost."""
+    rows = tuple((row.title, *_accuracy(row), *_cost(row)) for row in results.rows)
+    notes = (*_accuracy_notes(results), *_cost_notes(results), *_spreads(results))
+    return Grid(f"Forgetting {results.forgotten}: accuracy in %", (*_ACCURACY, *_COST), rows, notes)
+
+
+def accuracy_table(results: Results) -> Grid:
+    """A row per method, accuracies in per cent, without the costs."""
+    rows = tuple((row.title, *_accuracy(row)) for row in results.rows)
+    notes = (*_accuracy_notes(results), _images_note(results), *_spreads(results))
+    return Grid("Accuracy of the chosen models, in %", _ACCURACY, rows, notes)
+
+
+def cost_table(results: Results) -> Grid:
+    """A row per method: passes over the validation split, seconds, memory."""
+    rows = tuple((row.title, *_cost(row), mebibytes(row.peak_memory)) for row in results.rows)
+    notes = (*_cost_notes(results), _MEMORY_NOTE)
+    return Grid("Cost of every method", (*_COST, "Peak\nMiB"), rows, notes)
+
+
+_MEMORY_NOTE = (
+    "Peak: the most main memory that the process held during search and final evaluation, in MiB, libraries "
+    f"and data included; {ABSENT} where it was not measured."
 )
 
 
-def table(results: Results) -> Table:
-    """One row per method, accuracies in per cent; the caption says how to read it."""
-    title = f"Forgetting {results.forgotten}: accuracy in %"
-    shown = empty_table(title, _caption(results), _HEADINGS)
-    for row in results.rows:
-        shown.add_row(row.title, *_cells(row))
-    return shown
-
-
-def _cells(row: Row) -> list[str]:
+def _accuracy(row: Row) -> list[str]:
     coefficient = ABSENT if row.coefficient is None else f"{row.coefficient:.4g}"
     scores = (row.validation.forget, row.validation.retain, row.test.forget, row.test.retain)
     return [
         coefficient + ("+" if row.at_limit else ""),
         *map(percent, scores),
         percent(row.kept_fraction),
-        str(row.evaluations),
-        f"{row.training_seconds:.1f}",
-        f"{row.seconds:.1f}",
     ]
 
 
-def _caption(results: Results) -> str:
-    validation, test = results.images["validation"], results.images["test"]
+def _cost(row: Row) -> list[str]:
+    return [str(row.evaluations), f"{row.training_seconds:.1f}", f"{row.seconds:.1f}"]
+
+
+def _accuracy_notes(results: Results) -> list[str]:
     lines = []
     if any(row.coefficient for row in results.rows):
         lines.append(f"λ: coefficient of the negated vector with the {_objective(results)}.")
@@ -52,15 +60,32 @@ def _caption(results: Results) -> str:
     elements = next((row.elements for row in results.rows if row.kept is not None), None)
     if elements:
         lines.append(f"Kept: elements in the merged vector, of the model's {elements:,}.")
+    return lines
+
+
+def _cost_notes(results: Results) -> list[str]:
     seconds = sum(member.seconds for member in results.pool)
-    lines += [
-        f"Tries: passes over the validation split ({validation['forget']} forget and "
-        f"{validation['retain']} retain images; test: {test['forget']} and {test['retain']}).",
+    return [
+        f"Tries: passes over the validation split ({_images(results)}).",
         "Train: seconds of training, the base's apart. Search: merging, search and final evaluation.",
         f"The pool of {len(results.pool)} fine-tuned checkpoints took {seconds:.1f} s.",
     ]
-    lines += [_spread(row) for row in results.rows if len(row.candidates) > 1]
-    return "\n".join(lines)
+
+
+def _images_note(results: Results) -> str:
+    return f"Validation has {_images(results)}."
+
+
+def _images(results: Results) -> str:
+    validation, test = results.images["validation"], results.images["test"]
+    return (
+        f"{validation['forget']:,} forget and {validation['retain']:,} retain images; "
+        f"test: {test['forget']:,} and {test['retain']:,}"
+    )
+
+
+def _spreads(results: Results) -> list[str]:
+    return [_spread(row) for row in results.rows if len(row.candidates) > 1]
 
 
 def _objective(results: Results) -> str:

@@ -20,6 +20,10 @@ COMMANDS = [
     ["info"],
     ["demo"],
     ["unlearn"],
+    ["finetune"],
+    ["evaluate"],
+    ["report"],
+    ["compare"],
     ["data"],
     ["data", "get"],
     ["data", "list"],
@@ -67,6 +71,12 @@ def test_help_shows_every_option_with_its_text(invoke):
         ("negmerge in", "inspect info"),
         ("negmerge patch a", "apply"),
         ("negmerge inspect b f --by l", "layer"),
+        ("negmerge merge b f --mode ", "negate add vector"),
+        ("negmerge merge b f --device c", "cpu cuda"),
+        ("negmerge inspect b f --device a", "auto"),
+        ("negmerge patch make b f --method u", "uniform"),
+        ("negmerge patch apply b p --mode a", "add"),
+        ("negmerge merge b f --out-dtype float8", "float8_e4m3fn float8_e5m2"),
     ],
 )
 def test_shell_completion(negmerge, words, completions):
@@ -234,6 +244,28 @@ def test_without_typer_one_line_names_the_extra():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "negmerge_ext[cli]" in done.stderr
+
+
+INTERRUPTED = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{}":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from negmerge.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["typer", "negmerge.cli.app", "negmerge.cli.failures", "negmerge.cli.info"]
+)
+def test_ctrl_c_while_modules_are_imported_ends_it_quietly(module):
+    done = python(INTERRUPTED.format(module), "info")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_without_matplotlib_a_plot_fails_before_anything_is_read(pool):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from negmerge.cli.inspect_plot import _agreement, _by_chance
+from negmerge.chance import by_chance
+from negmerge.cli.inspect_plot import _agreement
 
 from negmerge_ext import TensorStats
 
@@ -46,4 +47,4 @@ def test_many_models_share_wide_bars_that_add_up(models):
 
 @pytest.mark.parametrize("models", [1, 2, 3, 30, 2000])
 def test_chances_add_up(models):
-    assert _by_chance(models).sum() == pytest.approx(1)
+    assert by_chance(models).sum() == pytest.approx(1)

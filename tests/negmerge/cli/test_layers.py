@@ -1,7 +1,8 @@
 import math
 
 import pytest
-from negmerge.cli.layers import layer_of, per_layer, per_tensor, total
+from negmerge.cli.layers import per_layer, per_tensor, total
+from negmerge.layers import layer_of
 
 from negmerge_ext import TensorStats
 

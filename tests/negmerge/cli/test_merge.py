@@ -153,11 +153,30 @@ def test_dry_run_finds_what_would_stop_the_merge(invoke, folder, pool):
     assert Path("out.safetensors").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["merge", "dry run"])
-def test_device_that_this_build_cannot_use_exits_3(invoke, pool, dry):
-    done = invoke("merge", *pool, "-o", "out.safetensors", "--device", "abacus", *dry)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "merge {} -o out.safetensors",
+        "merge {} -o out.safetensors --dry-run",
+        "inspect {}",
+        "patch make {} -o out.safetensors",
+    ],
+)
+def test_device_that_this_build_cannot_use_exits_3(invoke, pool, folder, command):
+    done = invoke(*command.format(" ".join(pool)).split(), "--device", "abacus")
     assert (done.returncode, done.stdout) == (3, "")
     assert "abacus" in done.stderr
+    assert not (folder / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_what_merges_files_may_be_named(invoke, pool, device):
+    assert invoke("merge", *pool, "-o", "a.safetensors", "--device", device).returncode == 0
+    assert same_tensors("a.safetensors", in_memory(pool))
+    assert invoke("patch", "make", *pool, "-o", "named.patch", "--device", device).returncode == 0
+    assert invoke("patch", "make", *pool, "-o", "unnamed.patch").returncode == 0
+    assert Path("named.patch").read_bytes() == Path("unnamed.patch").read_bytes()
+    assert '"device": "cpu"' in invoke("inspect", *pool, "--json", "--device", device).stdout
 
 
 def test_existing_output_is_kept_unless_overwriting_is_asked_for(invoke, pool):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import oracle
 import pytest
 import torch
 from fake_device import FakeDevice
+from files_on_device import SHAPES, FilesOnDevice, least_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import plan_of
@@ -39,31 +41,12 @@ from negmerge_ext.errors import (
 from negmerge_ext.options import Options
 from negmerge_ext.plan import make_plan
 
-#: Larger than a slot of the smallest budget, smaller than a block, a scalar, nothing, and a copied one.
-SHAPES = {
-    "large": (700, 500),
-    "norm": (77,),
-    "scale": (),
-    "empty": (0, 5),
-    "steps": (1000,),
-    "head": (90, 250),
-}
-
 
 @pytest.fixture
 def fake(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     """The package's only CUDA device."""
     monkeypatch.setattr(native_cuda, "module", lambda: emulated_cuda)
     return FakeDevice(emulated_cuda)
-
-
-def least_memory(base: Path, finetuned: list[Path], folder: Path, **options: Any) -> int:
-    with pytest.raises(MemoryBudgetError) as caught:
-        merge_files(
-            base, finetuned, folder / "unwritten.safetensors", max_memory=1, device=0, options=options
-        )
-    [needed] = re.findall(r"needs (\d+)", str(caught.value))
-    return int(needed)
 
 
 def listing(folder: Path) -> list[str]:
@@ -171,6 +154,24 @@ class TestResults:
         assert report.to_dict()["device"] == "cuda:0"
         assert fake.left == 0
 
+    def test_reports_and_patches_by_the_name_of_the_device(self, fake: FakeDevice, tmp_path: Path) -> None:
+        base, finetuned = make_pool(3, shapes=SHAPES).save(tmp_path)
+        found = negmerge_ext.inspect(base, finetuned, device="cuda:0")
+        assert found.device == "cuda:0"
+        assert fake.calls("merge") > 0
+        assert found.merged == negmerge_ext.inspect(base, finetuned).merged
+        for number, device in enumerate([None, "cuda"]):
+            out = tmp_path / f"{number}.patch"
+            negmerge_ext.Patch.make(base, finetuned, out=out, device=device)
+            negmerge_ext.Patch.make(base, finetuned, device=device).save(tmp_path / f"memory-{number}.patch")
+            assert out.read_bytes() == (tmp_path / "0.patch").read_bytes()
+            assert (tmp_path / f"memory-{number}.patch").read_bytes() == out.read_bytes()
+        with pytest.raises(DeviceError, match="'cuda:1' was asked for"):
+            negmerge_ext.inspect(base, finetuned, device="cuda:1")
+        with pytest.raises(DeviceError, match="'cuda:1' was asked for"):
+            negmerge_ext.Patch.make(base, finetuned, device="cuda:1")
+        assert fake.left == 0
+
     @pytest.mark.parametrize("device", [None, "auto", "cpu"])
     def test_nobody_gets_a_device_without_asking(
         self, device: str | None, fake: FakeDevice, tmp_path: Path
@@ -190,6 +191,25 @@ class TestResults:
         assert not plan.problems
         assert (plan.device, plan.device_bytes) == (report.device, report.device_bytes)
         assert plan.buffer_bytes == report.buffer_bytes
+
+
+class FakeGpu:
+    """The fake device as the tests of GPUs know one."""
+
+    def __init__(self, fake: FakeDevice) -> None:
+        self._fake = fake
+
+    def full(self) -> AbstractContextManager[None]:
+        return self._fake.failing("allocate", 2)
+
+
+class TestAsOnAGpu(FilesOnDevice):
+    """What is tested in ``tests/gpu/test_files.py``."""
+
+    @pytest.fixture
+    def device(self, fake: FakeDevice) -> Iterator[FakeGpu]:
+        yield FakeGpu(fake)
+        assert fake.left == 0
 
 
 class TestBudget:

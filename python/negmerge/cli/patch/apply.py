@@ -51,6 +51,7 @@ def apply(
         typer.Option(
             metavar="negate|add",
             parser=str,
+            autocompletion=lambda: ["negate", "add"],
             help="Move BASE against the vector, or along it.",
             rich_help_panel=CHOICE,
         ),

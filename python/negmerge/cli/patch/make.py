@@ -13,6 +13,7 @@ from ..options import (
     OUTPUT,
     AsJson,
     Base,
+    Device,
     Exclude,
     Finetuned,
     Include,
@@ -54,6 +55,7 @@ def make(
     quiet: Quiet = False,
     max_memory: MaxMemory = None,
     threads: Threads = None,
+    device: Device = None,
 ) -> None:
     """Merge the task vectors of FT... and store the result sparsely.
 
@@ -70,6 +72,7 @@ def make(
         out=out,
         max_memory=max_memory,
         threads=threads,
+        device=device,
         progress=not quiet,
         overwrite=overwrite,
     )

@@ -1,0 +1,35 @@
+"""The devices that a pool is fine-tuned on."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from negmerge_ext.errors import DeviceError
+
+#: What a pool is fine-tuned on where there is no CUDA device: this process.
+CPU = "cpu"
+
+
+def all_devices() -> tuple[str, ...]:
+    """All CUDA devices, or the CPU if there are none."""
+    return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) or (CPU,)
+
+
+def checked_devices(names: tuple[str, ...]) -> tuple[str, ...]:
+    """``names`` with plain "cuda" made "cuda:0"; each is one worker, and the CPU may be named repeatedly.
+
+    Raises :class:`~negmerge_ext.errors.DeviceError` for a device that there is not, or a CUDA device that is
+    named twice.
+    """
+    checked = tuple("cuda:0" if name == "cuda" else name for name in names)
+    there = all_devices()
+    for name in checked:
+        if name != CPU and name not in there:
+            known = ", ".join((CPU, *(device for device in there if device != CPU)))
+            what = "there is no such device" if re.fullmatch(r"cuda:\d+", name) else "is no name of a device"
+            raise DeviceError(f"device {name!r}: {what}", remedy=f"Devices here: {known}")
+        if name != CPU and checked.count(name) > 1:
+            raise DeviceError(f"device {name!r} is named twice", remedy="Name every CUDA device once")
+    return checked

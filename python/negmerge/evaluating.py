@@ -1,0 +1,142 @@
+"""What checkpoint files score on a recipe's splits, and how far they are from Retrain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from negmerge_ext.checkpoint import open_checkpoint
+
+from .checkpoint import load_given
+from .console import Reporter
+from .evaluate import Scores
+from .keys import content_key
+from .methods import METHODS, REFERENCE
+from .methods.interface import Checkpoint
+from .metrics.average_gap import average_gap
+from .metrics.measures import Measures
+from .pipeline import context_of, opened
+from .recipe import Recipe
+from .run_folder import RunFolder
+from .task import Task
+
+_PIECE = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedFile:
+    """What a checkpoint scores.
+
+    sha256: of its weights files. validation, test: accuracies. validation_measures, test_measures: what is
+    compared with Retrain; ``None`` if the run has not trained that.
+    """
+
+    file: str
+    sha256: str
+    validation: Scores
+    test: Scores
+    validation_measures: Measures | None
+    test_measures: Measures | None
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> EvaluatedFile:
+        """The inverse of :func:`dataclasses.asdict`."""
+        measures = {
+            name: None if plain[name] is None else Measures.from_dict(plain[name])
+            for name in ("validation_measures", "test_measures")
+        }
+        scores = {name: Scores(**plain[name]) for name in ("validation", "test")}
+        return cls(**{**plain, **scores, **measures})
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedFiles:
+    """Checkpoints in the order in which they were given, and Retrain if the run has it."""
+
+    forgotten: str
+    images: dict[str, dict[str, int]]
+    checkpoints: tuple[EvaluatedFile, ...]
+    retrained: EvaluatedFile | None
+
+    def average_gap(self, one: EvaluatedFile) -> float | None:
+        """Of a checkpoint to Retrain on the test split, in [0, 1]."""
+        if self.retrained is None or self.retrained.test_measures is None or one.test_measures is None:
+            return None
+        return average_gap(one.test_measures, self.retrained.test_measures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, and what follows from it."""
+        plain = asdict(self)
+        for one, written in zip(self.checkpoints, plain["checkpoints"], strict=True):
+            written["average_gap_on_test"] = self.average_gap(one)
+        return plain
+
+
+def evaluate_checkpoints(
+    recipe: Recipe, recipe_text: str, root: Path, files: Sequence[Path], reporter: Reporter
+) -> EvaluatedFiles:
+    """Evaluate checkpoints of the recipe's model on its validation and test splits.
+
+    Each is recorded in the run's folder ``root`` and not evaluated again. Raises what opening the folder
+    does, and subclasses of :class:`~negmerge_ext.errors.InputError` for a file that is no checkpoint of that
+    model, before any is evaluated.
+    """
+    sources = [open_checkpoint(file) for file in files]
+    with opened(recipe, recipe_text, root) as (task, folder):
+        for file in files:
+            load_given(task.build_model(), file)
+        digests = [_sha256(file.path for file in source.files) for source in sources]
+        reference = _reference(task, folder)
+        measures = reference is not None
+        found = [
+            _evaluated(file, digest, task, folder, reporter, measures=measures)
+            for file, digest in zip(files, digests, strict=True)
+        ]
+        retrained = (
+            None
+            if reference is None
+            else _evaluated(reference, _sha256([reference]), task, folder, reporter, measures=True)
+        )
+        parts = {"validation": task.selection.validation, "test": task.selection.test}
+        counts = {
+            name: {"forget": len(part.forget), "retain": len(part.retain)} for name, part in parts.items()
+        }
+        return EvaluatedFiles(task.selection.description, counts, tuple(found), retrained)
+
+
+def _reference(task: Task, folder: RunFolder) -> Path | None:
+    """The checkpoint of Retrain, if the run has trained it for this recipe."""
+    context = context_of(task, folder, Checkpoint(folder.base.file, task.base_key, 0.0), None)
+    (candidate,) = METHODS.get(REFERENCE).candidates(context)
+    artefact = folder.trained(candidate.name)
+    return None if artefact.finished(candidate.key) is None else artefact.file
+
+
+def _evaluated(
+    file: Path, digest: str, task: Task, folder: RunFolder, reporter: Reporter, *, measures: bool
+) -> EvaluatedFile:
+    artefact = folder.evaluated(digest[:16])
+    key = content_key("evaluated", digest, task.training_key, measures)
+    if (facts := artefact.finished(key)) is not None:
+        return EvaluatedFile.from_dict({**facts, "file": str(file)})
+    artefact.begin()
+    with reporter.stage(f"Evaluating {file}", 1) as stage:
+        model = load_given(task.build_model(), file)
+        found = EvaluatedFile(
+            file=str(file), sha256=digest, **task.evaluation.evaluated(model, measures=measures)
+        )
+        stage.advance()
+    artefact.finish(key, asdict(found))
+    return found
+
+
+def _sha256(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened_file:
+            while piece := opened_file.read(_PIECE):
+                digest.update(piece)
+    return digest.hexdigest()

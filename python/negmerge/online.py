@@ -1,0 +1,139 @@
+"""Merging a pool while it is fine-tuned, so that none of its checkpoints is kept.
+
+Every finished member is added to an accumulator per merge method, in the order of the pool, and its file is
+removed. A sum lost is a pool lost, so the accumulators are saved after every member: a killed run goes on
+with what was merged, and comes to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+
+import negmerge_ext
+
+from .agreement import Agreement, agreement_key
+from .errors import RecipeError
+from .keys import content_key
+from .methods import METHODS
+from .methods.interface import Checkpoint, OnlinePool
+from .results import Member
+from .run_folder import RunFolder
+
+#: The method of ``negmerge_ext`` whose statistics tell how far the pool agrees.
+_CONSENSUS = "negmerge"
+
+
+def merges_of(methods: Sequence[str]) -> list[str]:
+    """The methods of ``negmerge_ext`` that a recipe's methods merge the whole pool by.
+
+    Raises :class:`~negmerge.errors.RecipeError` if one of them needs the checkpoints themselves.
+    """
+    merges: list[str] = []
+    for name in methods:
+        needed = METHODS.get(name).merges
+        if needed is None:
+            raise RecipeError(
+                f"method {name} needs the checkpoints of the pool, and a run that merges online keeps none",
+                remedy="Leave it out of the recipe's methods, or run without --online",
+            )
+        merges += (one for one in needed if one not in merges)
+    return merges
+
+
+class OnlineMerging:
+    """The merges of one pool, in the folder of its run."""
+
+    def __init__(self, base: Checkpoint, merges: Sequence[str], folder: RunFolder) -> None:
+        self._base = base
+        self._merges = merges
+        self._folder = folder
+        self._key = content_key("online", base.key, list(merges))
+        self._keys: list[str] = []
+        self._members: list[Member] = []
+        self._finished = False
+
+    def dropped(self, keys: Sequence[str]) -> list[Member]:
+        """The first members of a pool with these keys, if they were merged earlier."""
+        facts = self._folder.online.finished(self._key)
+        if facts is not None:
+            found: list[str] = facts["keys"]
+            finished: bool = facts["finished"]  # no member can be added any more
+            same = found == list(keys if finished else keys[: len(found)])
+            if same and self._all_there(len(found), finished=finished):
+                self._keys, self._finished = found, finished
+                self._members = [Member.from_dict(member) for member in facts["members"]]
+        for number in range(len(self._keys)):
+            self._folder.member(number).remove()  # a kill came between saving the sums and this
+        return list(self._members)
+
+    def merge(self, checkpoint: Checkpoint, member: Member) -> None:
+        """Add the next member of the pool and save what there is."""
+        for accumulator in self._accumulators.values():
+            accumulator.add(checkpoint.path)
+        self._keys.append(checkpoint.key)
+        self._members.append(member)
+        for method, accumulator in self._accumulators.items():
+            path = self._folder.unfinished_merge(_file_name(method), len(self._keys))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            accumulator.save(path, overwrite=True)
+        self._record(finished=False)
+        self._remove_sums_except(len(self._keys))
+
+    def finish(self) -> tuple[OnlinePool, Agreement | None]:
+        """Patches of all members, and how far these agree if one of the merges is by sign consensus."""
+        pool = [Checkpoint(self._folder.member(n).file, key, 0.0) for n, key in enumerate(self._keys)]
+        artefact, key = self._folder.agreement, agreement_key(self._base, pool)
+        if not self._finished:
+            for method, accumulator in self._accumulators.items():
+                patch = self._folder.patch(_file_name(method))
+                patch.parent.mkdir(parents=True, exist_ok=True)
+                accumulator.patch().save(patch, overwrite=True)
+            if _CONSENSUS in self._accumulators and artefact.finished(key) is None:
+                report = self._accumulators[_CONSENSUS].stats()
+                found = Agreement.of(report.models, report.model_elements, report.merged)
+                artefact.begin()
+                artefact.finish(key, asdict(found))
+            self._record(finished=True)
+            self._remove_sums_except(0)
+        facts = artefact.finished(key)
+        patches = {method: self._folder.patch(_file_name(method)) for method in self._merges}
+        return OnlinePool(patches), None if facts is None else Agreement.from_dict(facts)
+
+    @cached_property
+    def _accumulators(self) -> dict[str, negmerge_ext.Accumulator]:
+        """New, or as they were saved after the last member."""
+        if not self._keys:
+            return {method: negmerge_ext.Accumulator(self._base.path, method) for method in self._merges}
+        return {
+            method: negmerge_ext.Accumulator.load(
+                self._folder.unfinished_merge(_file_name(method), len(self._keys)), self._base.path
+            )
+            for method in self._merges
+        }
+
+    def _all_there(self, models: int, *, finished: bool) -> bool:
+        """Whether what ``models`` members were merged into has its files."""
+        if finished:
+            return all(self._folder.patch(_file_name(method)).exists() for method in self._merges)
+        return all(
+            self._folder.unfinished_merge(_file_name(method), models).exists() for method in self._merges
+        )
+
+    def _record(self, *, finished: bool) -> None:
+        members = [asdict(member) for member in self._members]
+        facts = {"keys": self._keys, "members": members, "finished": finished}
+        self._folder.online.record.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.online.finish(self._key, facts)
+
+    def _remove_sums_except(self, models: int) -> None:
+        keep = {self._folder.unfinished_merge(_file_name(method), models) for method in self._merges}
+        for path in self._folder.online.record.parent.glob("*.safetensors"):
+            if path not in keep:
+                path.unlink()
+
+
+def _file_name(method: str) -> str:
+    """A method of ``negmerge_ext``, which may have parameters, as a part of a file's name."""
+    return method.replace(":", "-").replace(",", "-")

@@ -1,0 +1,114 @@
+"""Pools that are merged as they are fine-tuned, against pools that are kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from negmerge.console import Reporter
+from negmerge.errors import RecipeError
+from negmerge.pipeline import Way, run
+from negmerge.recipe_file import parse_recipe
+from negmerge.results import Results
+from run_files import without_seconds
+from safetensors.torch import load_file
+
+ONLINE = Way(online=True)
+
+
+@pytest.fixture(scope="module")
+def text(small_text: str) -> str:
+    return small_text.replace("retrain, single, uniform, negmerge", "uniform, ties, negmerge").replace(
+        "epochs: 3", "epochs: 12"
+    )
+
+
+def run_text(text: str, root: Path, way: Way | None = None) -> Results:
+    return run(parse_recipe(text, "recipe"), text, root, Reporter(quiet=True), way=way)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, text: str) -> tuple[Path, Results]:
+    root = tmp_path_factory.mktemp("kept")
+    return root, run_text(text, root)
+
+
+def assert_same(root: Path, results: Results, kept: tuple[Path, Results]) -> None:
+    """Scores, curves and choices, and every bit of the unlearned models."""
+    other_root, other = kept
+    assert without_seconds(results.rows) == without_seconds(other.rows)
+    assert without_seconds(results.pool) == without_seconds(other.pool)
+    for name in ("merged/uniform", "merged/ties", "merged/negmerge"):
+        ours, theirs = (load_file(place / f"{name}.safetensors") for place in (root, other_root))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert results.agreement is not None
+    assert other.agreement is not None
+    assert [(one.name, one.elements, one.kept) for one in results.agreement.tensors] == [
+        (one.name, one.elements, one.kept) for one in other.agreement.tensors
+    ]
+
+
+@pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu")])
+def test_equals_a_run_that_keeps_its_pool(text, kept, tmp_path, devices):
+    results = run_text(text, tmp_path, Way(devices, online=True))
+    assert_same(tmp_path, results, kept)
+    assert not results.pool_kept
+    assert results.agreement.histogram is None
+    assert list(tmp_path.glob("pool/*")) == []
+    assert [path.name for path in tmp_path.glob("online/*")] == ["state.json"]
+
+
+def test_a_finished_run_repeats_nothing(text, kept, tmp_path):
+    results = run_text(text, tmp_path, ONLINE)
+    reporter = Reporter(quiet=True)
+    again = run(parse_recipe(text, "recipe"), text, tmp_path, reporter, way=ONLINE)
+    assert again == results
+    assert not reporter.worked
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_killed_run_goes_on_to_the_same_bits(text, kept, tmp_path, after):
+    root, recipe = tmp_path / "run", tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    command = [sys.executable, "-m", "negmerge", "finetune", str(recipe), "-o", str(root), "--online"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 90
+        while not list(root.glob(f"online/negmerge-{after:03d}.safetensors")):
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (root / "patches").exists(), "killed before the end"
+    assert_same(root, run_text(text, root, ONLINE), kept)
+
+
+def test_what_a_pool_has_already_is_merged_and_dropped(text, kept, tmp_path):
+    root = tmp_path / "run"
+    first = run_text(text, root)
+    again = run_text(text, root, ONLINE)
+    assert_same(root, again, kept)
+    assert without_seconds(first.pool) == without_seconds(again.pool)
+    assert again.agreement.histogram == first.agreement.histogram, "it was recorded before"
+    assert list(root.glob("pool/*")) == []
+
+
+def test_a_larger_pool_begins_anew(text, kept, tmp_path):
+    small = text.replace("[0.001, 0.003, 0.01]", "[0.001, 0.003]")
+    run_text(small, tmp_path, ONLINE)
+    results = run(
+        parse_recipe(text, "recipe"), text, tmp_path, Reporter(quiet=True), overwrite=True, way=ONLINE
+    )
+    assert_same(tmp_path, results, kept)
+
+
+def test_methods_that_need_checkpoints_are_refused_before_anything_is_done(small_text, tmp_path):
+    with pytest.raises(RecipeError, match=r"method single needs the checkpoints .* without --online"):
+        run_text(small_text, tmp_path / "run", ONLINE)
+    assert not (tmp_path / "run").exists()
