@@ -15,6 +15,8 @@ from native_builds import ROOT, build, run, tool
 
 #: Sources with device code.
 SOURCES = ("magnitudes", "merge", "patch", "upload")
+#: SignMean, MagMax and Ties (csrc/methods.h), each of which the general kernels are compiled for.
+ACCUMULATIONS = 3
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,9 @@ def for_architecture(command: list[str], number: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ptx(commands: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The device code of every kernel of a merge or a patch, by its mangled name."""
+    """The device code of every kernel, by its mangled name."""
     code = dict[str, str]()
-    for source in ("merge", "patch"):
+    for source in ("magnitudes", "merge", "patch"):
         target = tmp_path_factory.mktemp("ptx") / f"{source}.ptx"
         run(*into(for_architecture(commands[source], "80"), target))
         _, *kernels = re.split(r"\n(?=(?:\.\w+ )?\.entry )", target.read_text())
@@ -167,11 +169,15 @@ def test_plain_kernels_take_sixteen_bytes_at_a_time(ptx: dict[str, str], dtype: 
 
 @pytest.mark.slow
 def test_no_operation_is_fused_or_approximated(ptx: dict[str, str]) -> None:
-    assert len(ptx) == 4 + 2 + 1 + 3
+    assert len(ptx) == 4 + 2 * ACCUMULATIONS + 1 + 2 + 3
     for name, code in ptx.items():
         assert not re.search(r"\bfma\b|\bfma\.", code), name
         assert ".ftz" not in code, name
         assert ".approx" not in code, name
         assert "div.full" not in code, name
-    for parts in (("plain_kernel", "5DtypeE1E"), ("general_kernel", "IfE")):
+    for parts in (
+        ("plain_kernel", "5DtypeE1E"),
+        ("general_kernel", "8SignMeanEfE"),
+        ("general_kernel", "4TiesEfE"),
+    ):
         assert "div.rn.f32" in kernel(ptx, *parts)
