@@ -82,7 +82,7 @@ class Task:
         """The same with a head for each data set, by label."""
 
         def given(examples: Examples) -> Examples:
-            return replace(examples, head=heads[examples.label])
+            return replace(examples, head=heads.get(examples.label, examples.head))
 
         parts: dict[Split, Part] = {
             split: Part(given(part.forget), tuple(map(given, part.retain)))

@@ -16,7 +16,7 @@ from negmerge.data import DATA_SETS
 from negmerge.data.prompts import prompts
 from negmerge.errors import CorruptImageError, DataError, RecipeError
 from negmerge.models import MODELS
-from negmerge.pipeline import run
+from negmerge.pipeline import Way, run
 from negmerge.recipe_file import parse_recipe
 from negmerge.report.retained_table import retained_table
 from negmerge.results import Results
@@ -95,11 +95,19 @@ def test_every_retained_set_is_reported_and_their_mean_counts(finished):
 def test_the_table_has_a_column_for_each_retained_set(finished):
     _, results = finished
     table = retained_table(results)
-    assert [column.header for column in table.columns][1:] == ["toy-colour", "toy-large", "Mean"]
-    cells = list(zip(*(column.cells for column in table.columns), strict=True))
-    assert [row[0] for row in cells] == [row.title for row in results.rows]
+    assert table is not None
+    assert table.headings == ("toy-colour", "toy-large", "Mean")
+    assert [row[0] for row in table.rows] == [row.title for row in results.rows]
     last = results.rows[-1].test
-    assert cells[-1][1:] == tuple(f"{100 * share:.1f}" for share in (*last.by_set.values(), last.retain))
+    assert table.rows[-1][1:] == tuple(f"{100 * share:.1f}" for share in (*last.by_set.values(), last.retain))
+
+
+def test_the_page_shows_every_data_set(finished):
+    root, _ = finished
+    page = (root / "report.html").read_text()
+    assert "What is retained, set by set" in page
+    for label in ("toy-grey", "toy-colour", "toy-large"):
+        assert f"SHA-256 of {label}" in page
 
 
 def test_checkpoints_hold_the_image_tower_and_frozen_parameters_have_zero_task_vectors(finished):
@@ -181,6 +189,25 @@ def test_a_corrupt_image_is_one_error_that_names_it(text, tmp_path):
     folder = f"{{name: image-folder, folder: {tmp_path / 'pets'}, image_size: 8, validation: 0.25}}"
     with pytest.raises(CorruptImageError, match=r"dog/3\.png: cannot be decoded"):
         run_text(text.replace("[toy-colour, toy-large]", f"[{folder}]"), tmp_path / "run")
+
+
+def test_two_processes_fine_tune_the_same_pool(text, tmp_path):
+    """Each of them has the heads that the base's text tower made. They see no toy sets, but files."""
+    sets = []
+    for seed, name, kinds in ((0, "pets", ("cat", "dog")), (100, "birds", ("hen", "owl"))):
+        for split in ("train", "test"):
+            for kind in kinds:
+                for number in range(8):
+                    picture(tmp_path / name / split / kind / f"{number}.png", seed + number)
+        sets.append(f"{{name: image-folder, folder: {tmp_path / name}, image_size: 8, validation: 0.25}}")
+    text = text.replace("{name: toy-grey}", sets[0]).replace("[toy-colour, toy-large]", f"[{sets[1]}]")
+    found = []
+    for devices in (("cpu",), ("cpu", "cpu")):
+        root = tmp_path / str(len(devices))
+        run(parse_recipe(text, "recipe"), text, root, QUIET, way=Way(devices))
+        found.append({name: digest for name, digest in checksums(root).items() if name.startswith("pool/")})
+    assert len(found[0]) == 3
+    assert found[0] == found[1]
 
 
 def prepared(text: str, root: Path) -> tuple[float, dict[str, torch.Tensor]]:

@@ -128,7 +128,7 @@ def test_a_worker_that_is_killed_is_named(undisturbed, tmp_path):
         Job(number, training, tmp_path / f"{number}.safetensors")
         for number, training in enumerate(recipe.pool.members())
     ]
-    with Workers(recipe, undisturbed / "base.safetensors", ("cpu",)) as workers:
+    with Workers(recipe, {}, undisturbed / "base.safetensors", ("cpu",)) as workers:
         process = workers._workers[0].process
         results = workers.finetuned(iter(jobs), lambda: None)
         job, member = next(results)
@@ -145,7 +145,10 @@ def test_what_a_fine_tuning_raises_arrives(undisturbed, tmp_path):
     job = Job(0, recipe.pool.members()[0], tmp_path / "0.safetensors")
     base = undisturbed / "base.safetensors"
     message = r"learning rate 1e\+30.*Lower the learning rate"
-    with Workers(recipe, base, ("cpu",)) as workers, pytest.raises(TrainingError, match=message) as caught:
+    with (
+        Workers(recipe, {}, base, ("cpu",)) as workers,
+        pytest.raises(TrainingError, match=message) as caught,
+    ):
         list(workers.finetuned(iter([job]), lambda: None))
     assert caught.value.remedy == "Lower the learning rate"
 
