@@ -89,9 +89,9 @@ def test_arguments_that_contradict_each_other_raise(changes: dict[str, Any]) -> 
         call(**changes)
 
 
-@pytest.mark.parametrize("missing", ["sum", "positive", "negative", "counts"])
+@pytest.mark.parametrize("missing", ["values", "positive", "negative", "counts"])
 def test_every_part_of_a_state_has_an_address(missing: str) -> None:
-    parts = {name: np.zeros(8, np.float32) for name in ("sum", "positive", "negative", "counts")}
+    parts = {name: np.zeros(8, np.float32) for name in ("values", "positive", "negative", "counts")}
     address = {name: [0 if name == missing else part.ctypes.data] for name, part in parts.items()}
     histogram = np.zeros((1, 2), np.int64)
     with pytest.raises(ValueError, match="a state address is null"):
