@@ -100,7 +100,11 @@ def peers(case: Case, library: Path | NoCubError) -> tuple[dict[str, Work], dict
 def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument(
-        "--models", type=int, nargs="+", help=f"default: {MODELS}, quick: {QUICK_MODELS}", metavar="N"
+        "--models",
+        type=options.count,
+        nargs="+",
+        metavar="N",
+        help=f"default: {MODELS}, quick: {QUICK_MODELS}",
     )
     parser.add_argument("--dtype", choices=DTYPES, nargs="+", default=DTYPES)
     parser.add_argument(

@@ -86,7 +86,9 @@ class Case:
 
 def main() -> None:
     parser = options.parser(__doc__)
-    parser.add_argument("--models", type=int, help=f"default: {MODELS}, quick: {QUICK_MODELS}", metavar="N")
+    parser.add_argument(
+        "--models", type=options.count, metavar="N", help=f"default: {MODELS}, quick: {QUICK_MODELS}"
+    )
     parser.add_argument("--dtype", choices=DTYPES, nargs="+", default=DTYPES)
     arguments = parser.parse_args()
     gpu.require()

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--gigabytes", type=float, nargs="+", help=f"sizes of the model (default: {SIZES_GB})"
     )
-    parser.add_argument("--models", type=int, nargs="+", help=f"default: {MODELS}")
+    parser.add_argument("--models", type=options.count, nargs="+", help=f"default: {MODELS}")
     parser.add_argument("--folder", type=Path, help="where the files lie (default: a temporary folder)")
     arguments = parser.parse_args()
     results = options.results(arguments, "memory")

@@ -22,13 +22,21 @@ def parser(description: str | None, *, repeats: bool = True) -> argparse.Argumen
         "--out", type=Path, help="result file (default: benchmarks/results/, quick: a temporary file)"
     )
     if repeats:
-        made.add_argument("--rounds", type=int, help="measured rounds (default: 15, quick: 3)")
+        made.add_argument("--rounds", type=count, help="measured rounds (default: 15, quick: 3)")
         made.add_argument(
             "--append",
             action="store_true",
             help="add samples to those that the result file has of the same case",
         )
     return made
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on, for argparse: a case without samples would replace one that has some."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
 
 
 def rounds(arguments: argparse.Namespace) -> int:

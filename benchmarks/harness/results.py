@@ -83,7 +83,10 @@ class Results:
             ],
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(_text(document))
+        # An interrupted run leaves the file as it was.
+        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
+        unfinished.write_text(_text(document))
+        unfinished.replace(self.path)
 
 
 def read(path: Path) -> dict[str, Any]:

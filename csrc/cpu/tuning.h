@@ -1,6 +1,7 @@
 // The numbers that speed depends on and results do not. Measured on a Zen 4 core pair (32 KiB L1 and 1 MiB L2 each, 32
-// MiB L3), fp32, 1.2 GB, 4 KiB pages, as rates over a plain read of the same buffers in the same run. To measure one
-// again: change it, build, and run benchmarks/kernel.py --dtype float32 --models 2 8 30.
+// MiB L3), fp32, 1.2 GB, 4 KiB pages, as rates over a plain read of the same buffers in the same run. Rates of one
+// line were measured together and those of different lines were not. To measure a line again: change it (a group takes
+// a change of the switches in kernel.inc and fused.inc, too), build, and run benchmarks/kernel.py --dtype float32.
 #pragma once
 
 #include <cstddef>

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import models, state_dicts
+from harness import models, options, state_dicts
 from harness.checkpoints import paths_of, write_hollow, write_pool
 from harness.processes import FailedError, peak, run
 from harness.read_speed import VARIANTS, Reader
@@ -159,3 +159,11 @@ class TestResults:
         Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
         with pytest.raises(SystemExit, match="other variants"):
             Results(path, "kernel", append=True).add({"models": 2}, {"read": [2.0]})
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1", "x"])
+def test_numbers_of_rounds_are_positive(rounds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        options.parser("About.").parse_args(["--rounds", rounds])
+    assert ended.value.code == 2
+    assert "--rounds" in capsys.readouterr().err
