@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..in_memory.device_memory import CPU
 from ..in_memory.plain_tensor import Value, footprint
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
+from ..options import MODES
 from ..plan import COPIED, Plan
 
 
@@ -60,6 +61,31 @@ def gather_columns(plan: Plan[MemoryRows], target: Target, chosen: np.ndarray) -
             unlike[column] = values
     copied = np.flatnonzero(chosen & (tensors.compute == COPIED))
     return Columns(index, address, dtype, direct, unlike, copied)
+
+
+def kernel_arguments(
+    plan: Plan[MemoryRows], index: np.ndarray, numel: np.ndarray, address: np.ndarray, dtype: np.ndarray
+) -> dict[str, Any]:
+    """What the kernel of any device is told of a merge of tensors packed in row-major order.
+
+    index: their indices in the plan. numel: elements, of them or of pieces of them. address, dtype:
+    ``[models + 2, tensors]``, the base first and the output last.
+    """
+    return {
+        "method": plan.options.method.code,
+        "mode": MODES[plan.options.mode],
+        "scale": plan.options.scale,
+        "models": plan.models,
+        "numel": numel,
+        "compute": plan.tensors.compute[index].astype(np.uint8),
+        "base": address[0],
+        "base_dtype": dtype[0],
+        "finetuned": np.ascontiguousarray(address[1:-1].T),
+        "finetuned_dtype": np.ascontiguousarray(dtype[1:-1].T),
+        "out": address[-1],
+        "out_dtype": dtype[-1],
+        "thresholds": plan.thresholds_of(index),
+    }
 
 
 def storage_order(strides: tuple[int, ...]) -> list[int]:

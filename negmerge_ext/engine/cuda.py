@@ -18,9 +18,8 @@ from ..in_memory.room import Room
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
 from ..native import Column
-from ..options import MODES
 from ..plan import Plan
-from .columns import gather_columns, storage_order
+from .columns import gather_columns, kernel_arguments, storage_order
 
 if TYPE_CHECKING:
     import torch
@@ -67,21 +66,10 @@ class DeviceMerge:
         """Merge the columns ``which``, whose tensors are packed in row-major order at ``address``."""
         plan = self._plan
         index, dtype = self._columns.tensor[which], self._columns.dtype[:, which]
+        numel = plan.tensors.table.numel[index]
         merge_batch(
             self._device,
-            method=plan.options.method.code,
-            mode=MODES[plan.options.mode],
-            scale=plan.options.scale,
-            models=plan.models,
-            numel=plan.tensors.table.numel[index],
-            compute=plan.tensors.compute[index].astype(np.uint8),
-            base=address[0],
-            base_dtype=dtype[0],
-            finetuned=np.ascontiguousarray(address[1:-1].T),
-            finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
-            out=address[-1],
-            out_dtype=dtype[-1],
-            thresholds=plan.thresholds_of(index),
+            **kernel_arguments(plan, index, numel, address, dtype),
             workspace=self._table,
         )
 
@@ -155,7 +143,7 @@ def merge_batch(
         )
         for values, room in ((stats, rows), (histogram, bins)):
             if values is not None and room is not None:
-                values[...] = room.on_cpu().view(values.dtype).reshape(values.shape)
+                _copy_back(room, values)
 
 
 def count_batch(
@@ -167,7 +155,8 @@ def count_batch(
     :class:`~negmerge_ext.errors.DeviceMemoryError`.
     """
     with device_memory.launching(device) as stream:
-        workspace = Room(native_cuda.magnitudes_workspace_bytes(len(numel), len(prefixes)), device)
+        size = native_cuda.magnitudes_workspace_bytes(len(numel), len(prefixes))
+        workspace = Room(size, device)
         room = _copied_to(device, counts)
         native_cuda.count_magnitudes(
             device=device,
@@ -176,14 +165,19 @@ def count_batch(
             prefixes=prefixes,
             bits=bits,
             workspace=workspace.address,
-            workspace_size=native_cuda.magnitudes_workspace_bytes(len(numel), len(prefixes)),
+            workspace_size=size,
             counts=room.address,
             **columns,
         )
-        counts[...] = room.on_cpu().view(counts.dtype).reshape(counts.shape)
+        _copy_back(room, counts)
 
 
 def _copied_to(device: int, values: np.ndarray) -> Room:
     room = Room(values.nbytes, device)
     room.write(values)
     return room
+
+
+def _copy_back(room: Room, values: np.ndarray) -> None:
+    """Put into ``values`` what :func:`_copied_to` made of them; the device is waited for."""
+    values[...] = room.on_cpu().view(values.dtype).reshape(values.shape)

@@ -17,9 +17,8 @@ from ..in_memory.copying import copy_on_cpu
 from ..in_memory.plain_tensor import raw_view
 from ..in_memory.state_dict import MemoryRows
 from ..in_memory.targets import Target
-from ..options import MODES
 from ..plan import Plan
-from .columns import gather_columns, storage_order
+from .columns import gather_columns, kernel_arguments, storage_order
 
 #: Memory that packed copies take where the user set no limit.
 PACKING_BYTES = 64 << 20
@@ -86,22 +85,7 @@ def _merge_addresses(
     threads: int,
 ) -> None:
     """address, dtype: ``[models + 2, tensors]``, the base first and the output last."""
-    native.merge(
-        method=plan.options.method.code,
-        mode=MODES[plan.options.mode],
-        scale=plan.options.scale,
-        models=plan.models,
-        numel=numel,
-        compute=plan.tensors.compute[index].astype(np.uint8),
-        base=address[0],
-        base_dtype=dtype[0],
-        finetuned=np.ascontiguousarray(address[1:-1].T),
-        finetuned_dtype=np.ascontiguousarray(dtype[1:-1].T),
-        out=address[-1],
-        out_dtype=dtype[-1],
-        thresholds=plan.thresholds_of(index),
-        threads=threads,
-    )
+    native.merge(**kernel_arguments(plan, index, numel, address, dtype), threads=threads)
 
 
 def _merge_in_pieces(
