@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from .base import make_base
 from .checkpoint import load_given
 from .console import Reporter
 from .evaluate import Scores
+from .file_checksum import sha256_of
 from .keys import content_key
 from .methods import METHODS, REFERENCE
 from .methods.interface import Checkpoint
@@ -24,8 +24,6 @@ from .pipeline import context_of, opened
 from .recipe import Recipe
 from .run_folder import RunFolder
 from .task import Task
-
-_PIECE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def evaluate_checkpoints(
             base_key = base.key
         for file in files:
             load_given(task.build_model(), file)
-        digests = [_sha256(file.path for file in source.files) for source in sources]
+        digests = [sha256_of(file.path for file in source.files) for source in sources]
         reference = _reference(task, folder, base_key)
         measures = reference is not None
         found = [
@@ -104,7 +102,9 @@ def evaluate_checkpoints(
         retrained = (
             None
             if reference is None
-            else _evaluated(reference, _sha256([reference]), base_key, task, folder, reporter, measures=True)
+            else _evaluated(
+                reference, sha256_of([reference]), base_key, task, folder, reporter, measures=True
+            )
         )
         return EvaluatedFiles(task.forgotten, task.counts("validation", "test"), tuple(found), retrained)
 
@@ -140,12 +140,3 @@ def _evaluated(
         stage.advance()
     artefact.finish(key, asdict(found))
     return found
-
-
-def _sha256(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened_file:
-            while piece := opened_file.read(_PIECE):
-                digest.update(piece)
-    return digest.hexdigest()

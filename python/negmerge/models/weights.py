@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import RecipeError
+from ..file_checksum import add_file
 from ..registry import suggestion
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ def pretrained_key(spec: Model) -> str | None:
         if file.is_file():
             if path.is_dir():
                 digest.update(file.name.encode())
-            with file.open("rb") as opened:
-                while chunk := opened.read(1 << 20):
-                    digest.update(chunk)
+            add_file(digest, file)
     return digest.hexdigest()
 
 

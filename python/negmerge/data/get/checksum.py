@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from ...errors import ChecksumError
+from ...file_checksum import sha256_of
 from ..routes import Archive
 
 
 def is_published(path: Path, archive: Archive) -> bool:
     """Whether the file at ``path`` is there, and is ``archive``."""
-    return path.is_file() and path.stat().st_size == archive.size and _sha256(path) == archive.sha256
+    return path.is_file() and path.stat().st_size == archive.size and sha256_of([path]) == archive.sha256
 
 
 def require_published(path: Path, archive: Archive, origin: str) -> None:
     """Raise :class:`~negmerge.errors.ChecksumError` and remove the file if it is not ``archive``."""
     size = path.stat().st_size
-    found = _sha256(path)
+    found = sha256_of([path])
     if (size, found) != (archive.size, archive.sha256):
         path.unlink()
         raise ChecksumError(
@@ -26,11 +26,3 @@ def require_published(path: Path, archive: Archive, origin: str) -> None:
             path=origin,
             remedy="It was removed; a proxy may have put a page of its own in its place",
         )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as opened:
-        while chunk := opened.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
