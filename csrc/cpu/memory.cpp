@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 
@@ -52,15 +54,25 @@ void cut(Span span, std::vector<Span>& pieces) {
 // Kernels may lack what is advised here (huge pages, or populating before Linux 5.14): the merge faults the pages in.
 bool populate(const std::vector<Area>& areas, int threads, const Poll& poll) {
 #if defined(MADV_HUGEPAGE) && defined(MADV_POPULATE_WRITE)
+  using Clock = std::chrono::steady_clock;
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   std::vector<Span> pieces;
-  for (const Span& span : joined(areas, page)) {
-    if (span.end - span.begin < kWorthPopulating) continue;
-    madvise(reinterpret_cast<void*>(span.begin), span.end - span.begin, MADV_HUGEPAGE);
-    cut(span, pieces);
-  }
+  for (const Span& span : joined(areas, page))
+    if (span.end - span.begin >= kWorthPopulating) cut(span, pieces);
+  std::atomic<bool> huge_pages_are_slow{false};
   const auto work = [&](size_t i) {
-    madvise(reinterpret_cast<void*>(pieces[i].begin), pieces[i].end - pieces[i].begin, MADV_POPULATE_WRITE);
+    void* begin = reinterpret_cast<void*>(pieces[i].begin);
+    const size_t size = pieces[i].end - pieces[i].begin;
+    if (huge_pages_are_slow.load(std::memory_order_relaxed)) {
+      madvise(begin, size, MADV_POPULATE_WRITE);
+      return;
+    }
+    madvise(begin, size, MADV_HUGEPAGE);
+    const auto start = Clock::now();
+    madvise(begin, size, MADV_POPULATE_WRITE);
+    const std::chrono::duration<double> taken = Clock::now() - start;
+    if (static_cast<double>(size) < kSlowHugePages * taken.count())
+      huge_pages_are_slow.store(true, std::memory_order_relaxed);
   };
   return parallel_for(pieces.size(), threads, work, poll);
 #else

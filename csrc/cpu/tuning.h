@@ -42,4 +42,10 @@ constexpr size_t kScratch = size_t{1} << 20;
 constexpr size_t kPagesAtOnce = size_t{8} << 20;
 constexpr size_t kWorthPopulating = size_t{4} << 20;
 
+// Huge pages are asked for until one thread has fewer bytes of them a second. Then the host of a virtual machine has to
+// provide them, and small ones come sooner. Times of a merge with N = 2 into touched memory, with huge pages
+// throughout, small ones throughout and as here (benchmarks/new_results.py): 1.6, 3.0, 2.4 where memory was in use just
+// before, 12, 2.9, 3.1 three seconds later.
+constexpr double kSlowHugePages = 1e9;
+
 }  // namespace negmerge
