@@ -67,10 +67,15 @@ class Evaluation:
     def scores_and_measures(self, model: nn.Module, split: Held, *, attack: bool) -> tuple[Scores, Measures]:
         """The same, and the measures whose unseen images are those of ``split``.
 
-        For runs that forget a part of one data set. It takes a pass over the training split too. attack:
-        whether to make the stronger attack as well.
+        For runs that forget a part of one data set. It takes a pass over training images too: of those to be
+        retained all for the test split, and for validation, where many models are looked at, as many as
+        there are held-out ones. MIA-efficacy takes no more of them. attack: whether to make the stronger
+        attack as well.
         """
-        return self._measured(model, split, self._trained_on(model), attack=attack)
+        train, count = self._parts["train"], self._retained_on(split)
+        (retain,) = train.retain
+        forget, retained = self._outputs(model, train.forget), self._outputs(model, retain.spread(count))
+        return self._measured(model, split, forget, retained, attack=attack)
 
     def evaluated(self, model: nn.Module, *, measures: bool) -> Evaluated:
         """Everything on both splits; measures only if they are asked for."""
@@ -81,24 +86,25 @@ class Evaluation:
                 validation_measures=None,
                 test_measures=None,
             )
-        trained_on = self._trained_on(model)
-        (validation, on_validation), (test, on_test) = (
-            self._measured(model, split, trained_on, attack=True) for split in ("validation", "test")
-        )
+        train = self._parts["train"]
+        (retain,) = train.retain
+        forget, retained = self._outputs(model, train.forget), self._outputs(model, retain)
+        fewer = retained.spread(self._retained_on("validation"))
+        validation, on_validation = self._measured(model, "validation", forget, fewer, attack=True)
+        test, on_test = self._measured(model, "test", forget, retained, attack=True)
         return Evaluated(
             validation=validation, test=test, validation_measures=on_validation, test_measures=on_test
         )
 
-    def _trained_on(self, model: nn.Module) -> tuple[Outputs, Outputs]:
-        """What is said of the training images to be forgotten, and of those to be retained."""
-        part = self._parts["train"]
-        (retain,) = part.retain
-        return self._outputs(model, part.forget), self._outputs(model, retain)
+    def _retained_on(self, split: Held) -> int:
+        """How many of the retained training images are looked at beside the held-out ones of ``split``."""
+        (held_out,), (retain,) = self._parts[split].retain, self._parts["train"].retain
+        return len(held_out if split == "validation" else retain)
 
     def _measured(
-        self, model: nn.Module, split: Split, trained_on: tuple[Outputs, Outputs], *, attack: bool
+        self, model: nn.Module, split: Split, forget: Outputs, retain: Outputs, *, attack: bool
     ) -> tuple[Scores, Measures]:
-        part, (forget, retain) = self._parts[split], trained_on
+        part = self._parts[split]
         (others,) = part.retain
         held_out = self._outputs(model, others)
         if np.array_equal(part.forget.rows, self._parts["train"].forget.rows):

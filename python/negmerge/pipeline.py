@@ -15,7 +15,6 @@ from .base import base_row, make_base
 from .claim import claim
 from .compute import Compute
 from .console import Reporter
-from .determinism import settings
 from .devices import all_devices
 from .judging import Judge
 from .keys import content_key
@@ -30,6 +29,7 @@ from .results import Member, Results, Row, versions
 from .run_folder import RunFolder, appearing_complete, write_json
 from .saliency import saliency
 from .task import Task
+from .torch_settings import settings
 from .unlearning import unlearn
 
 

@@ -172,8 +172,8 @@ def _work(recipe: Recipe, heads: Mapping[str, nn.Module], base: Path, device: st
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     from .compute import device_named
-    from .determinism import settings
     from .task import Task
+    from .torch_settings import settings
 
     with settings(device_named(device), recipe.threads):
         task: Task | None = None

@@ -72,10 +72,10 @@ def zero_shot(
 
     from ..compute import Compute, device_named
     from ..console import Reporter
-    from ..determinism import settings
     from ..errors import RecipeError
     from ..models import knows_text
     from ..recipe import Data, Model
+    from ..torch_settings import settings
     from ..zero_shot import zero_shot as evaluated
 
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..spread import spread
 from .batches import batches_of
 from .image_set import ImageSet
 
@@ -28,6 +29,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def spread(self, count: int) -> Examples:
+        """``count`` of them, or all, spread evenly over the rows."""
+        return replace(self, rows=self.rows[spread(count, len(self.rows))])
 
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Images uint8 ``[size, channels, height, width]`` and labels int64 ``[size]``, in order.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.svm import SVC
 
+from ..spread import spread
 from .outputs import Outputs, confidence
 
 
@@ -22,14 +23,10 @@ def mia_efficacy(retain: Outputs, unseen: Outputs, forget: Outputs) -> float:
 
     Members and non-members are equally many, as many as the smaller side has. SalUn's program takes as many
     members as there are non-members from the beginning of the retain set, which must be larger then; here
-    they are taken evenly spaced, because the beginning of a data set that is sorted by class has few classes.
+    they are spread evenly over it.
     """
     count = min(len(retain.labels), len(unseen.labels))
-    members, others = (_evenly_spaced(confidence(part), count) for part in (retain, unseen))
+    members, others = (confidence(part)[spread(count, len(part.labels))] for part in (retain, unseen))
     attack = SVC(C=3.0, kernel="rbf", gamma="auto")
     attack.fit(np.concatenate([members, others])[:, None], np.repeat([1, 0], count))
     return float(np.mean(attack.predict(confidence(forget)[:, None]) == 0))
-
-
-def _evenly_spaced(values: np.ndarray, count: int) -> np.ndarray:
-    return values[np.arange(count) * len(values) // count]

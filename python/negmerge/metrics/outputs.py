@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..spread import spread
+
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
@@ -17,6 +19,11 @@ class Outputs:
 
     logits: torch.Tensor
     labels: torch.Tensor
+
+    def spread(self, count: int) -> Outputs:
+        """Those of ``count`` images, or all, spread evenly."""
+        rows = torch.from_numpy(spread(count, len(self.labels)))
+        return Outputs(self.logits[rows], self.labels[rows])
 
 
 def confidence(outputs: Outputs) -> np.ndarray:
