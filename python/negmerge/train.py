@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .compute import CPU, Compute
+from .compute import CPU, Compute, memory_format
 from .data.augmentation import augmented
 from .data.examples import Examples
 from .data.training_batches import Batch, TrainingBatches
@@ -72,7 +72,8 @@ def train(
     which stay as they are. Raises :class:`~negmerge.errors.RecipeError` for a pattern that matches nothing,
     :class:`~negmerge.errors.TrainingError` if the loss stops being finite.
     """
-    model.to(compute.device).to(memory_format=torch.channels_last)
+    layout = memory_format(model)
+    model.to(compute.device).to(memory_format=layout)
     for one in examples:
         one.head.to(compute.device)
     parameters = _trained(model, freeze)
@@ -98,7 +99,9 @@ def train(
             seen, total = 0, torch.zeros((), dtype=torch.float64, device=compute.device)
             for drawn in itertools.islice(batches.epoch(spec.batch_size, generator), left):
                 changed = [
-                    Batch(one.source, augmented(compute.pixels(one.images), spec, generator), one.labels)
+                    Batch(
+                        one.source, augmented(compute.pixels(one.images, layout), spec, generator), one.labels
+                    )
                     for one in drawn
                 ]
                 with compute.autocast():

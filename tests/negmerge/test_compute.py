@@ -4,8 +4,9 @@ from unittest import mock
 
 import pytest
 import torch
-from negmerge.compute import Compute, device_named
+from negmerge.compute import Compute, device_named, memory_format
 from negmerge.errors import RecipeError
+from negmerge.models.resnet18 import ResNet18
 
 
 def compute(small, **options: str) -> Compute:
@@ -42,3 +43,8 @@ def test_pixels_are_shares_of_white():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 1, 1, 3).expand(2, 3, 1, 3)
     pixels = Compute(torch.device("cpu")).pixels(images)
     assert torch.equal(pixels[0, 0, 0], torch.tensor([0.0, 0.2, 1.0]))
+
+
+def test_narrow_convolutions_are_trained_in_the_order_that_does_not_crash():
+    assert memory_format(ResNet18(width=8, classes=2)) == torch.channels_last
+    assert memory_format(ResNet18(width=4, classes=2)) == torch.contiguous_format
