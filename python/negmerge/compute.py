@@ -55,7 +55,7 @@ class Compute:
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:
-    """The order of dimensions to train a model in: the one that is fastest for convolutions, where it is safe.
+    """The order of dimensions to train a model in: the fastest for convolutions, where that is safe.
 
     With fewer than 8 input channels, the backward pass of a 1×1 convolution with a stride writes past its
     memory in that order, in torch 2.14.1 on CPUs that have AVX2 and no AVX-512.
