@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -117,6 +122,75 @@ def test_processes() -> None:
 def test_a_peak_that_may_be_the_parents_is_refused() -> None:
     with pytest.raises(RuntimeError, match="may be its own"):  # this process has imported torch
         peak([sys.executable, "-c", "pass"])
+
+
+#: Both leave a process, and what that started, writing to a FIFO until they end.
+STARTERS = {
+    "run": """
+import sys
+from harness.processes import run
+run(["sh", "-c", 'exec > "$1"; echo started; sleep 100; true', "sh", sys.argv[1]])
+""",
+    "in_child": """
+import sys, time
+from harness.processes import in_child
+def work(path):
+    with open(path, "w") as file:
+        print("started", file=file, flush=True)
+        time.sleep(100)
+if __name__ == "__main__":
+    in_child(work, sys.argv[1])
+""",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("starter", STARTERS)
+def test_processes_end_with_the_program(starter: str, number: signal.Signals, tmp_path: Path) -> None:
+    """The signal goes to the program alone, which finds it as a shell in the foreground leaves it."""
+    program, fifo = tmp_path / "program.py", tmp_path / "fifo"
+    program.write_text(
+        f"import signal\nsignal.signal({number:d}, signal.default_int_handler if {number:d} == signal.SIGINT"
+        f" else signal.SIG_DFL)\n{STARTERS[starter]}"
+    )
+    os.mkfifo(fifo)
+    descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    process = subprocess.Popen(
+        [sys.executable, program, fifo],
+        env={**os.environ, "PYTHONPATH": import_path()},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert next(read_parts(descriptor)) == b"started\n"
+        process.send_signal(number)
+        assert list(read_parts(descriptor)) == [], "nobody has it open for writing any more"
+        assert process.wait(10) == (-number if number == signal.SIGINT else 128 + number)
+    finally:
+        os.close(descriptor)
+        process.kill()
+        process.wait()
+
+
+def read_parts(descriptor: int) -> Iterator[bytes]:
+    """What is written to a pipe, until nobody writes any more."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while True:
+        assert poll.poll(30_000), "still open"
+        if not (part := os.read(descriptor, 1000)):
+            return
+        yield part
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    program = "import os, signal; os.kill(os.getppid(), signal.SIGHUP)"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run([sys.executable, "-c", program])
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 class TestResults:
