@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import models, options, state_dicts
+from harness import machine, models, options, state_dicts
 from harness.checkpoints import paths_of, write_hollow, write_pool
 from harness.processes import FailedError, peak, run
 from harness.read_speed import VARIANTS, Reader
@@ -193,6 +194,43 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+class TestCommit:
+    @pytest.fixture
+    def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A package's first file, in a folder of its own."""
+        path = tmp_path / "package" / "__init__.py"
+        path.parent.mkdir()
+        path.touch()
+        monkeypatch.setattr(machine, "_installation", lambda: {"package": str(path)})
+        return path
+
+    def test_of_a_tree(self, package: Path, tmp_path: Path) -> None:
+        if shutil.which("git") is None:
+            pytest.skip("git is not installed")
+
+        def git(*words: str) -> str:
+            command = ["git", "-C", tmp_path, "-c", "user.name=Any", "-c", "user.email=any@example.org"]
+            return run([*command, *words]).stdout.decode().strip()
+
+        result = tmp_path / "benchmarks" / "results" / "kernel.json"
+        result.parent.mkdir(parents=True)
+        result.touch()
+        git("init")
+        assert machine.commit() is None
+        git("add", "package", "benchmarks")
+        git("commit", "--no-gpg-sign", "-m", "First.")
+        (tmp_path / "package" / "untracked").touch()
+        result.write_text("measured")
+        assert machine.commit() == {"hash": git("rev-parse", "--short", "HEAD"), "changed": False}
+        package.write_text("changed")
+        assert machine.commit() == {"hash": git("rev-parse", "--short", "HEAD"), "changed": True}
+
+    def test_without_git(self, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert machine.commit() is None
+        monkeypatch.setenv("PATH", str(package.parent))
+        assert machine.commit() is None
+
+
 class TestResults:
     @pytest.fixture(autouse=True)
     def _command(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,14 +257,49 @@ class TestResults:
         assert case["seconds"] == {"merge": [1.0, 2.0]}
         assert case["runs"] == [0, 1]
 
-    def test_samples_of_other_versions_are_not_appended(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("name", "other"),
+        [
+            ("commit", {"hash": "0123456", "changed": False}),
+            ("machine", {"cpu": "another"}),
+            ("versions", {"torch": "0"}),
+            ("niceness", 40),
+        ],
+    )
+    def test_samples_of_other_runs_are_not_appended(self, name: str, other: object, tmp_path: Path) -> None:
         path = tmp_path / "r.json"
         Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
         document = json.loads(path.read_text())
-        document["runs"][0]["versions"]["torch"] = "0"
+        document["runs"][0][name] = other
         path.write_text(json.dumps(document))
-        with pytest.raises(SystemExit, match="versions changed"):
+        with pytest.raises(SystemExit, match=f"kernel: {name} changed"):
             Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
+
+    def test_samples_are_appended_to_those_that_have_less_recorded(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
+        document = json.loads(path.read_text())
+        for name in ("commit", "date", "niceness"):
+            del document["runs"][0][name]
+        path.write_text(json.dumps(document))
+        Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
+        (case,) = json.loads(path.read_text())["cases"]
+        assert case["seconds"] == {"merge": [1.0, 2.0]}
+
+    def test_the_run_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({}, {})
+        (run,) = json.loads(path.read_text())["runs"]
+        assert run["niceness"] == os.nice(0)
+        assert run["commit"] == machine.commit()
+        assert run["date"].endswith("+00:00")
+
+    def test_a_smoke_test_writes_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        results = options.results(options.parser("About.").parse_args(["--quick"]), "kernel")
+        assert results.path is None
+        assert results.add({"models": 2}, {"merge": [1.0]})["seconds"] == {"merge": [1.0]}
+        assert list(tmp_path.iterdir()) == []
 
     def test_samples_of_other_variants_are_not_appended(self, tmp_path: Path) -> None:
         path = tmp_path / "r.json"
