@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import select
@@ -23,6 +24,7 @@ from harness.read_speed import VARIANTS, Reader
 from harness.results import Results
 from harness.samples import fastest, ratio, ratios
 from harness.timing import Measurement, interleave, timed
+from patch import percentage
 from programs import import_path
 from safetensors.numpy import load_file
 
@@ -306,6 +308,13 @@ class TestResults:
         Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
         with pytest.raises(SystemExit, match="other variants"):
             Results(path, "kernel", append=True).add({"models": 2}, {"read": [2.0]})
+
+
+def test_a_percentage_is_from_1_to_99() -> None:
+    assert (percentage("1"), percentage("99")) == (1, 99)
+    for outside in ("0", "100"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^{outside} is not from 1 to 99$"):
+            percentage(outside)
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1", "x"])
