@@ -13,8 +13,8 @@ from typing import Any
 from .processes import FailedError, run
 
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-#: For git: all but what benchmarks write.
-_NO_RESULTS = ":(top,exclude)benchmarks/results"
+#: For git: all but what benchmarks and report.py write.
+_SOURCE = [":/", *(f":(top,exclude){path}" for path in ("benchmarks/results", "docs", "README.md"))]
 
 
 def machine() -> dict[str, Any]:
@@ -55,8 +55,8 @@ def niceness() -> int:
 def commit() -> dict[str, Any] | None:
     """The commit of the tree that the package is imported from: ``hash``, and whether files are ``changed``.
 
-    Files that are not tracked do not count, nor do the results of benchmarks. None if git does not track the
-    package: it is installed, or exported.
+    Files that are not tracked do not count, nor do results of benchmarks and pages that show them. None if
+    git does not track the package: it is installed, or exported.
     """
     package = Path(_installation()["package"])
 
@@ -67,7 +67,7 @@ def commit() -> dict[str, Any] | None:
     try:
         git("ls-files", "--error-unmatch", package.name)
         revision = git("rev-parse", "--short", "HEAD")
-        changes = git("status", "--porcelain", "--untracked-files=no", "--", ":/", _NO_RESULTS)
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", *_SOURCE)
     except (FailedError, OSError):
         return None
     return {"hash": revision, "changed": bool(changes)}
