@@ -10,6 +10,7 @@ another scale, and the revert. That the model is the base again afterwards is ch
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import torch
@@ -48,10 +49,23 @@ def steps(patch: Patch, model: StateDict, second: StateDict) -> dict[str, Measur
     }
 
 
+def percentage(text: str) -> int:
+    """A whole number from 1 to 99, for argparse."""
+    number = int(text)
+    if not 1 <= number <= 99:
+        raise argparse.ArgumentTypeError(f"{number} is not from 1 to 99")
+    return number
+
+
 def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument(
-        "--sparsity", type=int, choices=range(1, 100), metavar="PERCENT", nargs="+", default=SPARSITY
+        "--sparsity",
+        type=percentage,
+        metavar="PERCENT",
+        nargs="+",
+        default=SPARSITY,
+        help=f"zeros in the patch (default: {SPARSITY})",
     )
     arguments = parser.parse_args()
     results = options.results(arguments, "patch")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .models import BY_NAME, Shapes, elements
-from .processes import in_child
+from .processes import cleaned_up, in_child
 
 
 def paths_of(folder: Path, models: int) -> list[Path]:
@@ -72,11 +72,12 @@ def workplace(folder: Path | None, default: Path | None = None) -> Iterator[Path
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         return
-    own = Path(tempfile.mkdtemp(prefix="negmerge-bench-", dir=default))
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own)
+    with cleaned_up():
+        own = Path(tempfile.mkdtemp(prefix="negmerge-bench-", dir=default))
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own)
 
 
 def _header(shapes: Shapes) -> bytes:

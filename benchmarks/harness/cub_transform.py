@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from .processes import cleaned_up
+
 _ELEMENTS = {torch.float32: "float", torch.bfloat16: "__nv_bfloat16"}
 _SOURCE = Path(__file__).with_suffix(".cu")
 #: Elements that one call takes.
@@ -58,7 +60,7 @@ def compile_all(kinds: Iterable[Kind], folder: Path, architecture: str) -> dict[
         except NoCubError as problem:
             return problem
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with cleaned_up(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         return dict(zip(wanted, threads.map(attempt, wanted), strict=True))
 
 

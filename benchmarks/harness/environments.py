@@ -7,11 +7,12 @@ what is installed into them.
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import sysconfig
 import venv
 from pathlib import Path
+
+from .processes import FailedError, run
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "benchmarks"
 
@@ -34,8 +35,9 @@ def environment(requirement: str) -> Path:
     Path(sysconfig.get_path("purelib", vars=paths), "lent.pth").write_text("\n".join(sorted(lent)) + "\n")
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", requirement]
     print(f"installing {requirement} into build/benchmarks", file=sys.stderr)
-    pip = subprocess.run(command, capture_output=True, text=True)
-    if pip.returncode:
-        raise InstallError(f"{requirement} does not install:\n{pip.stderr[-2000:]}")
+    try:
+        run(command)
+    except FailedError as problem:
+        raise InstallError(f"{requirement} does not install: {problem}") from None
     done.touch()
     return programs

@@ -1,4 +1,4 @@
-"""What the machine is and how busy it was, without names of users, hosts or folders."""
+"""What is measured, on which machine, and how busy it is; without names of users, hosts or folders."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .processes import run
+from .processes import FailedError, run
 
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+#: For git: all but what benchmarks and report.py write.
+_SOURCE = [":/", *(f":(top,exclude){path}" for path in ("benchmarks/results", "docs", "README.md"))]
 
 
 def machine() -> dict[str, Any]:
@@ -45,10 +47,42 @@ def load() -> list[float]:
     return [round(value, 2) for value in os.getloadavg()]
 
 
+def niceness() -> int:
+    """Niceness of this process, which those that it starts have too."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def commit() -> dict[str, Any] | None:
+    """The commit of the tree that the package is imported from: ``hash``, and whether files are ``changed``.
+
+    Files that are not tracked do not count, nor do results of benchmarks and pages that show them. None if
+    git does not track the package: it is installed, or exported.
+    """
+    package = Path(_installation()["package"])
+
+    def git(*words: str) -> str:
+        command = ["git", "--no-optional-locks", "-C", package.parent, *words]
+        return run(command).stdout.decode().strip()
+
+    try:
+        git("ls-files", "--error-unmatch", package.name)
+        revision = git("rev-parse", "--short", "HEAD")
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", *_SOURCE)
+    except (FailedError, OSError):
+        return None
+    return {"hash": revision, "changed": bool(changes)}
+
+
 @cache
 def _installation() -> dict[str, Any]:
-    """``negmerge_ext.info()``, asked in a process of its own: this one may have to stay small."""
-    program = "import json, negmerge_ext; print(json.dumps(negmerge_ext.info()))"
+    """``negmerge_ext.info()`` and the file ``package`` it comes from.
+
+    They are asked in a process of its own: this one may have to stay small.
+    """
+    program = (
+        "import json, negmerge_ext as package;"
+        "print(json.dumps({**package.info(), 'package': package.__file__}))"
+    )
     info: dict[str, Any] = json.loads(run([sys.executable, "-c", program]).stdout)
     return info
 

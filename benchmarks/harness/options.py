@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from .results import FOLDER, Results
@@ -19,7 +18,7 @@ def parser(description: str | None, *, repeats: bool = True) -> argparse.Argumen
     )
     made.add_argument("--quick", action="store_true", help="a smoke test: small inputs, few rounds")
     made.add_argument(
-        "--out", type=Path, help="result file (default: benchmarks/results/, quick: a temporary file)"
+        "--out", type=Path, help="result file (default: in benchmarks/results/, quick: none is written)"
     )
     if repeats:
         made.add_argument("--rounds", type=count, help="measured rounds (default: 15, quick: 3)")
@@ -48,7 +47,6 @@ def rounds(arguments: argparse.Namespace) -> int:
 def results(arguments: argparse.Namespace, benchmark: str) -> Results:
     """The result file that the options name."""
     path = arguments.out
-    if path is None:
-        folder = Path(tempfile.mkdtemp(prefix="negmerge-bench-")) if arguments.quick else FOLDER
-        path = folder / f"{benchmark}.json"
+    if path is None and not arguments.quick:
+        path = FOLDER / f"{benchmark}.json"
     return Results(path, benchmark, append=getattr(arguments, "append", False))

@@ -1,20 +1,25 @@
-"""Whole processes: their time and their peak memory."""
+"""Whole processes: their time, their peak memory and their end, which is at the latest this program's."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 #: Bytes of an error message that are shown.
 _TOLD = 2000
+#: Seconds that processes have for ending by themselves.
+_GRACE = 5.0
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,47 @@ class FailedError(RuntimeError):
     """A process ended with an error; the message has the end of what it printed."""
 
 
+@contextmanager
+def cleaned_up() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP end the program by an exception, as SIGINT does.
+
+    So processes that were started and files that were made for the time being go with it. A signal that is
+    ignored or handled already is left alone.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    fatal = [signal.SIGTERM, signal.SIGHUP] if in_main else []
+    fatal = [number for number in fatal if signal.getsignal(number) is signal.SIG_DFL]
+    for number in fatal:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in fatal:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def run(command: Sequence[object], *, env: Mapping[str, str] | None = None) -> Finished:
-    """Run a command to its end; :class:`FailedError` if it fails."""
+    """Run a command to its end, in a session of its own; :class:`FailedError` if it fails.
+
+    If this program is ended meanwhile, the whole session is.
+    """
     words = [str(word) for word in command]
     environment = {**os.environ, **(env or {})}
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with cleaned_up(), tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         begin = time.perf_counter()
         child = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
         )
-        _, status, usage = os.wait4(child.pid, 0)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            _stop(child)
+            raise
         seconds = time.perf_counter() - begin
         child.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
@@ -72,7 +108,32 @@ def _own_peak() -> int:
 def in_child(work: Callable[..., None], *arguments: Any) -> None:
     """Call ``work`` in a fresh process, so that what it imports and allocates is gone afterwards."""
     child = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
-    child.start()
-    child.join()
+    with cleaned_up():
+        child.start()
+        try:
+            child.join()
+        except BaseException:
+            child.kill()
+            child.join()
+            raise
     if child.exitcode:
         sys.exit(f"{work.__name__} failed")
+
+
+def _end(number: int, _: object) -> None:
+    """Handle a signal; another one does not disturb the cleaning up."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def _stop(leader: subprocess.Popen[bytes]) -> None:
+    """End the session of a process that leads it, by force what does not end."""
+    try:
+        os.killpg(leader.pid, signal.SIGTERM)
+        leader.wait(_GRACE)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGKILL)
+        leader.wait()

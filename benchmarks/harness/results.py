@@ -5,34 +5,39 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .machine import load, machine, versions
+from .machine import commit, load, machine, niceness, versions
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 
 
 class Results:
-    """A result file that cases are added to; it is written whenever one is.
+    """A result file that cases are added to; it is written whenever one is, or never without a path.
 
-    The file holds ``runs`` (machine, versions, command, load averages before and after) and ``cases``
-    (``parameters`` that identify it, ``runs`` that measured it, ``facts``, ``seconds`` by variant). A case
-    that is measured again replaces the old one; with ``append`` its samples are added to the old ones if
-    the machine and versions are the same.
+    The file holds ``runs`` (command, date, commit, machine, versions, niceness, load averages before and
+    after) and ``cases`` (``parameters`` that identify it, ``runs`` that measured it, ``facts``, ``seconds``
+    by variant). A case that is measured again replaces the old one; with ``append`` its samples are added to
+    the old ones if commit, machine, versions and niceness are the same. Runs recorded before there were
+    dates, commits and niceness lack them.
     """
 
-    def __init__(self, path: Path, benchmark: str, *, append: bool = False) -> None:
+    def __init__(self, path: Path | None, benchmark: str, *, append: bool = False) -> None:
         self.path = path
         self._append = append
-        old = read(path) if path.exists() else {"runs": [], "cases": []}
+        old = read(path) if path is not None and path.exists() else {"runs": [], "cases": []}
         self._runs: list[dict[str, Any]] = old["runs"]
         self._cases: list[dict[str, Any]] = old["cases"]
         self._benchmark = benchmark
         self._run = {
             "command": _command(sys.argv),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "commit": commit(),
             "machine": machine(),
             "versions": versions(),
+            "niceness": niceness(),
             "load_before": load(),
         }
         self._runs.append(self._run)
@@ -57,22 +62,23 @@ class Results:
             self._cases.remove(old)
         self._cases.append(case)
         self._run["load_after"] = load()
-        self._write()
+        if self.path is not None:
+            self._write(self.path)
         return case
 
     def _joined(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-        for name in ("machine", "versions"):
-            if any(self._runs[run][name] != self._run[name] for run in old["runs"]):
-                raise SystemExit(f"{self.path.name}: {name} changed since {new['parameters']} was measured")
+        for name in ("commit", "machine", "versions", "niceness"):
+            if any(self._runs[run].get(name) not in (None, self._run[name]) for run in old["runs"]):
+                raise SystemExit(f"{self._benchmark}: {name} changed since {new['parameters']} was measured")
         if set(old["seconds"]) != set(new["seconds"]):
-            raise SystemExit(f"{self.path.name}: {new['parameters']} was measured with other variants")
+            raise SystemExit(f"{self._benchmark}: {new['parameters']} was measured with other variants")
         return {
             **new,
             "runs": sorted({*old["runs"], *new["runs"]}),
             "seconds": {name: old["seconds"][name] + values for name, values in new["seconds"].items()},
         }
 
-    def _write(self) -> None:
+    def _write(self, path: Path) -> None:
         used = sorted({run for case in self._cases for run in case["runs"]})
         document = {
             "benchmark": self._benchmark,
@@ -82,11 +88,11 @@ class Results:
                 for case in sorted(self._cases, key=lambda case: _order(case["parameters"]))
             ],
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         # An interrupted run leaves the file as it was.
-        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
+        unfinished = path.with_name(f".{path.name}.unfinished")
         unfinished.write_text(_text(document))
-        unfinished.replace(self.path)
+        unfinished.replace(path)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import log2
 from pathlib import Path
 
 import matplotlib as mpl
@@ -47,9 +48,8 @@ def _roofline(benchmarks: Benchmarks) -> Figure | None:
             axis.plot(
                 models, values, "k--" if read else "o-", label=name, markersize=3, zorder=1 if read else 2
             )
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(models, [str(n) for n in models])
-        _label(axis, label, "fine-tuned models N", None)
+        _scale_by_twos(axis, models)
+        _label(axis, label, "fine-tuned models N")
     axes[0].set_ylabel("GB/s")
     axes[0].set_ylim(bottom=0)
     axes[0].legend(frameon=False, fontsize=7)
@@ -58,48 +58,74 @@ def _roofline(benchmarks: Benchmarks) -> Figure | None:
 
 def _growth(benchmarks: Benchmarks) -> Figure | None:
     """Time by parameters and by N, on logarithmic scales, with the line that fits best."""
-    panels = [("elements", "parameters", "N = 8"), ("models", "fine-tuned models N", "4 194 304 parameters")]
-    if not all(benchmarks["growth"].where(grows=grows) for grows, _, _ in panels):
+    elements, models = (benchmarks["growth"].where(grows=grows) for grows in ("elements", "models"))
+    if not elements or not models:
         return None
+    title = f"{models[0].parameters['elements'] / 1e6:.1f} million parameters"
+    panels = [
+        (elements, "elements", 1e6, "million parameters", f"N = {elements[0].parameters['models']}"),
+        (models, "models", 1, "fine-tuned models N", title),
+    ]
     figure = Figure((6.6, 3.0))
-    for axis, (grows, label, title) in zip(figure.subplots(1, 2), panels, strict=True):
-        cases = benchmarks["growth"].where(grows=grows)
-        sizes = [case.parameters[grows] for case in cases]
-        times = [case.median("merge") * 1e3 for case in cases]
-        axis.loglog(sizes, times, "o-", markersize=3, label="merge")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (cases, grows, unit, label, title) in zip(axes, panels, strict=True):
+        sizes = [case.parameters[grows] / unit for case in cases]
+        axis.plot(sizes, [case.median("merge") * 1e3 for case in cases], "o-", markersize=3, label="merge")
         constant, slope, _ = line_through(cases, grows)
-        line = [(constant + slope * size) * 1e3 for size in sizes]
-        axis.loglog(sizes, line, "k--", label="constant + slope · x", zorder=1)
-        _label(axis, title, label, "ms")
-        axis.legend(frameon=False)
+        line = [(constant + slope * size * unit) * 1e3 for size in sizes]
+        axis.plot(sizes, line, "k--", label="constant + slope · x", zorder=1)
+        _scale_by_twos(axis, _powers_of_two(sizes))
+        _label(axis, title, label)
+    axes[0].set_yscale("log")
+    low, high = axes[0].get_ylim()
+    ticks = [digit * 10**power for power in range(-3, 6) for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes[0].minorticks_off()
+    axes[0].set_ylabel("ms")
+    axes[0].legend(frameon=False)
     figure.tight_layout()
     return figure
 
 
 def _memory(benchmarks: Benchmarks) -> Figure | None:
     """Peak memory above idle by model size and by N, with the bound."""
-    panels = [("size", "model_bytes", 1e9, "size of the model in GB"), ("models", "models", 1, "N")]
-    if not all(benchmarks["memory"].where(grows=grows) for grows, _, _, _ in panels):
+    grown, models = (benchmarks["memory"].where(grows=grows) for grows in ("size", "models"))
+    if not grown or not models:
         return None
+    title = f"model of {models[0].parameters['model_bytes'] / 1e9:.2g} GB"
+    panels = [
+        (grown, "model_bytes", 1e9, "size of the model in GB", f"N = {grown[0].parameters['models']}"),
+        (models, "models", 1, "fine-tuned models N", title),
+    ]
     figure = Figure((6.6, 3.0))
-    for axis, (grows, parameter, unit, label) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
-        cases = benchmarks["memory"].where(grows=grows)
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (cases, parameter, unit, label, title) in zip(axes, panels, strict=True):
         sizes = [case.parameters[parameter] / unit for case in cases]
         peaks = [(case.facts["peak_bytes"] - case.facts["idle_bytes"]) / 2**20 for case in cases]
         axis.plot(sizes, peaks, "o-", markersize=3, label="peak above idle")
         axis.axhline(cases[0].facts["max_memory"] / 2**20, color="k", linestyle="--", label="max_memory")
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
-        axis.set_ylim(bottom=0)
-        _label(axis, "", label, "MiB")
-        axis.legend(frameon=False)
+        _scale_by_twos(axis, _powers_of_two(sizes))
+        _label(axis, title, label)
+    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylabel("MiB")
+    axes[0].legend(frameon=False)
     figure.tight_layout()
     return figure
 
 
-def _label(axis: Axes, title: str, x: str, y: str | None) -> None:
+def _powers_of_two(sizes: Sequence[float]) -> list[float]:
+    """Those from about the first to about the last of ascending sizes."""
+    return [2.0**power for power in range(round(log2(sizes[0])), round(log2(sizes[-1])) + 1)]
+
+
+def _scale_by_twos(axis: Axes, ticks: Sequence[float]) -> None:
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+
+
+def _label(axis: Axes, title: str, x: str) -> None:
     axis.set_title(title, fontsize=9)
     axis.set_xlabel(x)
-    if y is not None:
-        axis.set_ylabel(y)
     axis.spines[["top", "right"]].set_visible(False)

@@ -51,6 +51,10 @@ def _kernel(
     ]
 
 
+def _statistics(case: Case) -> float:
+    return case.ratio("native call, statistics", "native call")
+
+
 def _torch(peer: str, ours: str = "merge") -> Values:
     return lambda benchmarks: [
         case.ratio(peer, ours) for case in benchmarks["kernel"].where(dtype="float32") if case.has(peer)
@@ -132,12 +136,8 @@ TARGETS = (
         False,
         _kernel(lambda case: case.ratio("merge, new result", "merge"), ("float32",), (8,)),
     ),
-    Target(
-        "statistics in the same pass, fp32, over none",
-        1.03,
-        False,
-        _kernel(lambda case: case.ratio("native call, statistics", "native call"), ("float32",)),
-    ),
+    Target("statistics in the same pass, over none: fp32", 1.03, False, _kernel(_statistics, ("float32",))),
+    Target("the same: bf16 and fp16", 1.03, False, _kernel(_statistics, ("bfloat16", "float16"))),
     Target("`torch.compile` over merge, fp32", 2, True, _torch("torch.compile"), 1),
     Target(
         "the same, new results, fp32", 2, True, _torch("torch.compile, new result", "merge, new result"), 1

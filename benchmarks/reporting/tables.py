@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from harness.read_speed import ONE_THREAD
@@ -265,8 +266,8 @@ def startup(benchmarks: Benchmarks) -> str:
 
 
 def machines(benchmarks: Benchmarks) -> str:
-    """Commands behind the tables, by machine and versions."""
-    commands: dict[str, list[str]] = {}
+    """The runs behind the tables, by machine and versions."""
+    runs: dict[str, list[dict[str, Any]]] = {}
     for benchmark in benchmarks.values():
         for run in benchmark.runs:
             machine, versions = run["machine"], run["versions"]
@@ -277,10 +278,27 @@ def machines(benchmarks: Benchmarks) -> str:
                 f" Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']},"
                 f" negmerge_ext {versions['negmerge_ext']}"
             )
-            load = f"load {run['load_before'][0]} before, {run['load_after'][0]} after"
-            commands.setdefault(where, []).append(f"* `{run['command']}` ({load})")
-    parts = ["\n".join([f"{where}:", "", *lines]) for where, lines in commands.items()]
-    return "\n\n".join(parts) or NOTHING
+            runs.setdefault(where, []).append(run)
+    return "\n\n".join(f"{where}:\n\n{_runs(each)}" for where, each in runs.items()) or NOTHING
+
+
+def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Commands and what was recorded of their runs; older ones have less."""
+    columns = {
+        "command": [f"`{run['command']}`" for run in runs],
+        "commit": [_commit(run.get("commit")) for run in runs],
+        "date": [run.get("date", "")[:10] for run in runs],
+        "niceness": [str(run.get("niceness", "")) for run in runs],
+        "load before": [f"{run['load_before'][0]:.2f}" for run in runs],
+        "load after": [f"{run['load_after'][0]:.2f}" for run in runs],
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    rows = zip(*([cell or "–" for cell in cells] for cells in columns.values()), strict=True)
+    return table(list(columns), list(rows))
+
+
+def _commit(commit: Mapping[str, Any] | None) -> str:
+    return f"{commit['hash']}{', changed' if commit['changed'] else ''}" if commit else ""
 
 
 TABLES: dict[str, Callable[[Benchmarks], str]] = {

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import select
+import shutil
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from harness import models, options, state_dicts
+from harness import machine, models, options, state_dicts
 from harness.checkpoints import paths_of, write_hollow, write_pool
 from harness.processes import FailedError, peak, run
 from harness.read_speed import VARIANTS, Reader
 from harness.results import Results
 from harness.samples import fastest, ratio, ratios
 from harness.timing import Measurement, interleave, timed
+from patch import percentage
 from programs import import_path
 from safetensors.numpy import load_file
 
@@ -119,6 +127,112 @@ def test_a_peak_that_may_be_the_parents_is_refused() -> None:
         peak([sys.executable, "-c", "pass"])
 
 
+#: Both leave a process, and what that started, writing to a FIFO until they end.
+STARTERS = {
+    "run": """
+import sys
+from harness.processes import run
+run(["sh", "-c", 'exec > "$1"; echo started; sleep 100; true', "sh", sys.argv[1]])
+""",
+    "in_child": """
+import sys, time
+from harness.processes import in_child
+def work(path):
+    with open(path, "w") as file:
+        print("started", file=file, flush=True)
+        time.sleep(100)
+if __name__ == "__main__":
+    in_child(work, sys.argv[1])
+""",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("starter", STARTERS)
+def test_processes_end_with_the_program(starter: str, number: signal.Signals, tmp_path: Path) -> None:
+    """The signal goes to the program alone, which finds it as a shell in the foreground leaves it."""
+    program, fifo = tmp_path / "program.py", tmp_path / "fifo"
+    program.write_text(
+        f"import signal\nsignal.signal({number:d}, signal.default_int_handler if {number:d} == signal.SIGINT"
+        f" else signal.SIG_DFL)\n{STARTERS[starter]}"
+    )
+    os.mkfifo(fifo)
+    descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    process = subprocess.Popen(
+        [sys.executable, program, fifo],
+        env={**os.environ, "PYTHONPATH": import_path()},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert next(read_parts(descriptor)) == b"started\n"
+        process.send_signal(number)
+        assert list(read_parts(descriptor)) == [], "nobody has it open for writing any more"
+        assert process.wait(10) == (-number if number == signal.SIGINT else 128 + number)
+    finally:
+        os.close(descriptor)
+        process.kill()
+        process.wait()
+
+
+def read_parts(descriptor: int) -> Iterator[bytes]:
+    """What is written to a pipe, until nobody writes any more."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while True:
+        assert poll.poll(30_000), "still open"
+        if not (part := os.read(descriptor, 1000)):
+            return
+        yield part
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    program = "import os, signal; os.kill(os.getppid(), signal.SIGHUP)"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run([sys.executable, "-c", program])
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class TestCommit:
+    @pytest.fixture
+    def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A package's first file, in a folder of its own."""
+        path = tmp_path / "package" / "__init__.py"
+        path.parent.mkdir()
+        path.touch()
+        monkeypatch.setattr(machine, "_installation", lambda: {"package": str(path)})
+        return path
+
+    def test_of_a_tree(self, package: Path, tmp_path: Path) -> None:
+        if shutil.which("git") is None:
+            pytest.skip("git is not installed")
+
+        def git(*words: str) -> str:
+            command = ["git", "-C", tmp_path, "-c", "user.name=Any", "-c", "user.email=any@example.org"]
+            return run([*command, *words]).stdout.decode().strip()
+
+        result = tmp_path / "benchmarks" / "results" / "kernel.json"
+        result.parent.mkdir(parents=True)
+        result.touch()
+        git("init")
+        assert machine.commit() is None
+        git("add", "package", "benchmarks")
+        git("commit", "--no-gpg-sign", "-m", "First.")
+        (tmp_path / "package" / "untracked").touch()
+        result.write_text("measured")
+        assert machine.commit() == {"hash": git("rev-parse", "--short", "HEAD"), "changed": False}
+        package.write_text("changed")
+        assert machine.commit() == {"hash": git("rev-parse", "--short", "HEAD"), "changed": True}
+
+    def test_without_git(self, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert machine.commit() is None
+        monkeypatch.setenv("PATH", str(package.parent))
+        assert machine.commit() is None
+
+
 class TestResults:
     @pytest.fixture(autouse=True)
     def _command(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,20 +259,62 @@ class TestResults:
         assert case["seconds"] == {"merge": [1.0, 2.0]}
         assert case["runs"] == [0, 1]
 
-    def test_samples_of_other_versions_are_not_appended(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("name", "other"),
+        [
+            ("commit", {"hash": "0123456", "changed": False}),
+            ("machine", {"cpu": "another"}),
+            ("versions", {"torch": "0"}),
+            ("niceness", 40),
+        ],
+    )
+    def test_samples_of_other_runs_are_not_appended(self, name: str, other: object, tmp_path: Path) -> None:
         path = tmp_path / "r.json"
         Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
         document = json.loads(path.read_text())
-        document["runs"][0]["versions"]["torch"] = "0"
+        document["runs"][0][name] = other
         path.write_text(json.dumps(document))
-        with pytest.raises(SystemExit, match="versions changed"):
+        with pytest.raises(SystemExit, match=f"kernel: {name} changed"):
             Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
+
+    def test_samples_are_appended_to_those_that_have_less_recorded(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
+        document = json.loads(path.read_text())
+        for name in ("commit", "date", "niceness"):
+            del document["runs"][0][name]
+        path.write_text(json.dumps(document))
+        Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
+        (case,) = json.loads(path.read_text())["cases"]
+        assert case["seconds"] == {"merge": [1.0, 2.0]}
+
+    def test_the_run_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({}, {})
+        (run,) = json.loads(path.read_text())["runs"]
+        assert run["niceness"] == os.nice(0)
+        assert run["commit"] == machine.commit()
+        assert run["date"].endswith("+00:00")
+
+    def test_a_smoke_test_writes_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        results = options.results(options.parser("About.").parse_args(["--quick"]), "kernel")
+        assert results.path is None
+        assert results.add({"models": 2}, {"merge": [1.0]})["seconds"] == {"merge": [1.0]}
+        assert list(tmp_path.iterdir()) == []
 
     def test_samples_of_other_variants_are_not_appended(self, tmp_path: Path) -> None:
         path = tmp_path / "r.json"
         Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
         with pytest.raises(SystemExit, match="other variants"):
             Results(path, "kernel", append=True).add({"models": 2}, {"read": [2.0]})
+
+
+def test_a_percentage_is_from_1_to_99() -> None:
+    assert (percentage("1"), percentage("99")) == (1, 99)
+    for outside in ("0", "100"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^{outside} is not from 1 to 99$"):
+            percentage(outside)
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1", "x"])

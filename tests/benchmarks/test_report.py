@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.results import FOLDER
 from programs import import_path
-from reporting.cases import Case, number, table
+from report import NAMES
+from reporting.cases import Benchmark, Case, number, table
+from reporting.plots import draw
 from reporting.summary import Target
-from reporting.tables import line_through, over_allowance
+from reporting.tables import line_through, machines, over_allowance
 
 REPORT = Path(__file__).resolve().parents[2] / "benchmarks" / "report.py"
 
@@ -80,6 +83,41 @@ def test_a_target_holds_for_all_cases(at_least: bool, values: list[float], met: 
     row = Target("what", 1.0, at_least, lambda _: values).row({})
     assert row is not None
     assert row[-1] == met
+
+
+def test_plots(tmp_path: Path) -> None:
+    measured = {name: Benchmark.load(FOLDER / f"{name}.json") for name in NAMES}
+    draw(measured, tmp_path)
+    drawn = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert drawn.keys() == {"growth.svg", "memory.svg", "roofline.svg"}
+    # Ticks say numbers without powers of ten, which are easier to compare.
+    assert not any("×" in text for text in drawn.values())
+    draw({name: Benchmark([], []) for name in NAMES}, tmp_path / "nothing")
+    assert list((tmp_path / "nothing").iterdir()) == []
+
+
+def test_runs_say_what_was_recorded() -> None:
+    versions = dict.fromkeys(("python", "torch", "numpy", "negmerge_ext"), "1.0")
+    fields = ("cpu", "cores", "memory_gib", "system", "transparent_huge_pages")
+    machine = dict.fromkeys(fields, "any")
+    load = {"load_before": [1.5, 1, 1], "load_after": [2.5, 1, 1]}
+    old = {"command": "old", "machine": machine, "versions": versions, **load}
+    assert machines({"kernel": Benchmark([], [old])}).splitlines()[2:] == [
+        "| command | load before | load after |",
+        "| --- | --- | --- |",
+        "| `old` | 1.50 | 2.50 |",
+    ]
+    date = "2026-01-02T03:04:05+00:00"
+    new = {**old, "command": "new", "date": date, "niceness": 0, "commit": {"hash": "12ab", "changed": True}}
+    exported = {**new, "command": "exported", "commit": None}
+    assert machines({"kernel": Benchmark([], [old, new, exported])}).splitlines()[2:] == [
+        "| command | commit | date | niceness | load before | load after |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| `old` | – | – | – | 1.50 | 2.50 |",
+        "| `new` | 12ab, changed | 2026-01-02 | 0 | 1.50 | 2.50 |",
+        "| `exported` | – | 2026-01-02 | 0 | 1.50 | 2.50 |",
+    ]
+    assert machines({}) == "Not measured yet."
 
 
 def test_numbers_and_tables() -> None:
