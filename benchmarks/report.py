@@ -22,7 +22,17 @@ from reporting.tables import TABLES, Benchmarks
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
 NAMES = (
-    *("kernel", "growth", "small_tensors", "patch", "out_of_core", "memory", "peers", "startup"),
+    *(
+        "kernel",
+        "growth",
+        "new_results",
+        "small_tensors",
+        "patch",
+        "out_of_core",
+        "memory",
+        "peers",
+        "startup",
+    ),
     *GPU_TABLES,
 )
 _SECTION = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -55,6 +55,13 @@ def _statistics(case: Case) -> float:
     return case.ratio("native call, statistics", "native call")
 
 
+def _new_results(pause: float) -> Values:
+    return lambda benchmarks: [
+        case.ratio("merge, new result", "touched")
+        for case in benchmarks["new_results"].where(models=8, pause=pause)
+    ]
+
+
 def _torch(peer: str, ours: str = "merge") -> Values:
     return lambda benchmarks: [
         case.ratio(peer, ours) for case in benchmarks["kernel"].where(dtype="float32") if case.has(peer)
@@ -130,12 +137,8 @@ TARGETS = (
     Target(f"{_READ}: fp32, N ≤ 16", 1.0, True, _kernel(Case.over_read, ("float32",), (2, 4, 8, 16))),
     Target(f"{_READ}: fp32, N = 30 and 64", 0.95, True, _kernel(Case.over_read, ("float32",), (30, 64))),
     Target(f"{_READ}: bf16 and fp16", 0.9, True, _kernel(Case.over_read, ("bfloat16", "float16"))),
-    Target(
-        "new result over a given one, fp32, N = 8",
-        1.2,
-        False,
-        _kernel(lambda case: case.ratio("merge, new result", "merge"), ("float32",), (8,)),
-    ),
+    Target("new result over touched memory, fp32, N = 8", 1.2, False, _new_results(pause=0.0)),
+    Target("the same, three seconds after the last call", 1.2, False, _new_results(pause=3.0)),
     Target("statistics in the same pass, over none: fp32", 1.03, False, _kernel(_statistics, ("float32",))),
     Target("the same: bf16 and fp16", 1.03, False, _kernel(_statistics, ("bfloat16", "float16"))),
     Target("`torch.compile` over merge, fp32", 2, True, _torch("torch.compile"), 1),

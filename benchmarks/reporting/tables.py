@@ -144,6 +144,21 @@ def over_allowance(case: Case) -> float:
     return float(statistics.median(merge / (moving * read + overhead) for merge, read in rounds))
 
 
+def new_results(benchmarks: Benchmarks) -> str:
+    """Merges into memory that is had anew, over one into touched memory."""
+    ways = ("small pages", "small pages, made before", "huge pages", "huge pages, made before")
+    rows = [
+        [
+            str(case.parameters["models"]),
+            number(case.parameters["pause"]),
+            case.spread("touched", 1e3),
+            *(f"{case.ratio(name, 'touched'):.2f}" for name in (*ways, "merge, new result")),
+        ]
+        for case in benchmarks["new_results"].cases
+    ]
+    return table(["N", "pause s", "touched ms (quartiles)", *ways, "`merge()`"], rows)
+
+
 def small_tensors(benchmarks: Benchmarks) -> str:
     """Models of many small tensors."""
     rows = [
@@ -308,6 +323,7 @@ TABLES: dict[str, Callable[[Benchmarks], str]] = {
         instruction_sets,
         torch,
         growth,
+        new_results,
         small_tensors,
         tiny_tensors,
         patch,

@@ -24,6 +24,7 @@ ROUNDS = 2
 VARIANTS = {
     "kernel": {"merge", "merge, new result", "merge, 1 thread", "read: 1 stream", "torch.stack"},
     "growth": {"merge"},
+    "new_results": {"touched", "small pages", "huge pages, made before", "merge, new result"},
     "small_tensors": {"merge", "merge, new result"},
     "patch": {"copy", "first apply", "apply", "revert"},
     "startup": {"negmerge --help", "negmerge merge --help", "negmerge merge"},
