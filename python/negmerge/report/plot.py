@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 
 from ..results import Results, Row
 
-#: Okabe and Ito's palette without its yellow, which is too light for lines.
-COLOURS = ("#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+#: Those of the page (templates/style.css), as many as there are methods that have curves.
+COLOURS = ("#c2650a", "#0b6fae", "#0a8462", "#b1477f", "#7a5cc0", "#8a7a10", "#3a8fb7", "#7c4a2d")
 _GREY = "#666666"
 #: Of models without a curve: the base, Retrain, and others that have no coefficient.
 _MARKERS = ("s", "D", "^", "v", "P", "X", "*")
