@@ -42,9 +42,7 @@ def cleaned_up() -> Iterator[None]:
     So processes that were started and files that were made for the time being go with it. A signal that is
     ignored or handled already is left alone.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    fatal = [signal.SIGTERM, signal.SIGHUP] if in_main else []
-    fatal = [number for number in fatal if signal.getsignal(number) is signal.SIG_DFL]
+    fatal = [number for number, handler in _handlers().items() if handler is signal.SIG_DFL]
     for number in fatal:
         signal.signal(number, _end)
     try:
@@ -62,19 +60,22 @@ def run(command: Sequence[object], *, env: Mapping[str, str] | None = None) -> F
     words = [str(word) for word in command]
     environment = {**os.environ, **(env or {})}
     with cleaned_up(), tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        child = None
         begin = time.perf_counter()
-        child = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            env=environment,
-            start_new_session=True,
-        )
         try:
+            with _signals_held_back():
+                child = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    env=environment,
+                    start_new_session=True,
+                )
             _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
-            _stop(child)
+            if child is not None:
+                _stop(child)
             raise
         seconds = time.perf_counter() - begin
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -109,15 +110,40 @@ def in_child(work: Callable[..., None], *arguments: Any) -> None:
     """Call ``work`` in a fresh process, so that what it imports and allocates is gone afterwards."""
     child = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
     with cleaned_up():
-        child.start()
         try:
+            with _signals_held_back():
+                child.start()
             child.join()
         except BaseException:
-            child.kill()
-            child.join()
+            if child.pid is not None:
+                child.kill()
+                child.join()
             raise
     if child.exitcode:
         sys.exit(f"{work.__name__} failed")
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Signals are handled after the block: a process that it starts is known then, and can be ended."""
+    came: list[int] = []
+    held = {number: handler for number, handler in _handlers().items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for sent in came:
+            signal.raise_signal(sent)
+
+
+def _handlers() -> dict[signal.Signals, Any]:
+    """What the signals that end programs do, as far as this thread can change that."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
 
 def _end(number: int, _: object) -> None:

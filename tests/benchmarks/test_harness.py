@@ -132,7 +132,17 @@ STARTERS = {
     "run": """
 import sys
 from harness.processes import run
-run(["sh", "-c", 'exec > "$1"; echo started; sleep 100; true', "sh", sys.argv[1]])
+run(["sh", "-c", 'exec > "$1"; echo started; sleep 1000; true', "sh", sys.argv[1]])
+""",
+    "run, before the process is known": """
+import subprocess, sys, time
+from harness.processes import run
+start = subprocess.Popen.__init__
+def start_slowly(*arguments, **named):
+    start(*arguments, **named)
+    time.sleep(1)
+subprocess.Popen.__init__ = start_slowly
+run(["sh", "-c", 'exec > "$1"; echo started; sleep 1000; true', "sh", sys.argv[1]])
 """,
     "in_child": """
 import sys, time
@@ -140,7 +150,7 @@ from harness.processes import in_child
 def work(path):
     with open(path, "w") as file:
         print("started", file=file, flush=True)
-        time.sleep(100)
+        time.sleep(1000)
 if __name__ == "__main__":
     in_child(work, sys.argv[1])
 """,
@@ -168,7 +178,7 @@ def test_processes_end_with_the_program(starter: str, number: signal.Signals, tm
         assert next(read_parts(descriptor)) == b"started\n"
         process.send_signal(number)
         assert list(read_parts(descriptor)) == [], "nobody has it open for writing any more"
-        assert process.wait(10) == (-number if number == signal.SIGINT else 128 + number)
+        assert process.wait(200) == (-number if number == signal.SIGINT else 128 + number)
     finally:
         os.close(descriptor)
         process.kill()
@@ -180,7 +190,7 @@ def read_parts(descriptor: int) -> Iterator[bytes]:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while True:
-        assert poll.poll(30_000), "still open"
+        assert poll.poll(200_000), "still open"
         if not (part := os.read(descriptor, 1000)):
             return
         yield part
