@@ -1,5 +1,5 @@
 # make help lists the targets. PYTHON chooses the interpreter, VENV the environment, JOBS the test processes,
-# BENCH the benchmarks. For the targets gpu-*, see docs/benchmarks.md.
+# BENCH the benchmarks. For the targets gpu-*, see docs/benchmarks.md, for reproduce-* docs/models.md.
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -8,6 +8,8 @@ GPU_BENCH ?= gpu_kernel gpu_model gpu_files
 QUICK ?=
 WHEELS ?=
 CUDA_HOME ?= /usr/local/cuda
+DATA ?=
+RUNS ?= runs
 
 BIN := $(VENV)/bin
 # What an installed tree is made from; Python files are used in place.
@@ -15,10 +17,11 @@ BUILT_FROM := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell fin
 CXX_SOURCES = $(shell find csrc tests/csrc benchmarks -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench clean gpu-check gpu-build gpu-test gpu-sanitize gpu-bench
+.PHONY: help demo test lint format types bench clean gpu-check gpu-build gpu-test gpu-sanitize gpu-bench \
+	reproduce-cifar10
 
 help:  ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 demo: $(VENV)/pipeline.stamp  ## install, build, and run the unlearning demo on real images; results in runs/
 	$(BIN)/negmerge demo
@@ -59,10 +62,12 @@ gpu-build:  ## build the native modules in place for the GPU of this machine
 	$(if $(WHEELS),$(PYTHON) -m pip install --no-index --no-deps --upgrade --target $(GPU_PACKAGES) $(WHEELS)/*.whl)
 	$(GPU_PYTHON) tools/gpu_build.py
 
+GPU_REQUIRED = $(GPU_PYTHON) -c "import sys; sys.path.append('benchmarks'); from harness import gpu; gpu.require()"
+
 # Where there is no GPU all tests would be skipped, which is no success. Warnings of whatever torch and pytest are there
 # fail nothing, nor does a plugin that is missing.
 gpu-test:  ## run the tests that need a GPU
-	$(GPU_PYTHON) -c "import sys; sys.path.append('benchmarks'); from harness import gpu; gpu.require()"
+	$(GPU_REQUIRED)
 	$(GPU_PYTHON) -m pytest -m gpu tests/gpu --override-ini=addopts= --import-mode=importlib --strict-markers -ra \
 		-W default --override-ini=faulthandler_timeout=240 --continue-on-collection-errors --durations=10 --color=no
 
@@ -73,6 +78,13 @@ gpu-sanitize:  ## run the kernels under compute-sanitizer: memcheck and racechec
 gpu-bench:  ## run the benchmarks that need a GPU; results go to benchmarks/results/
 	failed=; for name in $(GPU_BENCH); do $(GPU_PYTHON) benchmarks/$$name.py $(if $(QUICK),--quick) || failed=1; \
 		done; test -z "$$failed"
+
+# DATA is a data folder, by default the user's; what is finished in RUNS is not done again.
+reproduce-cifar10: export NEGMERGE_DATA := $(if $(DATA),$(DATA),$(NEGMERGE_DATA))
+reproduce-cifar10:  ## the paper's table 2 on an NVIDIA GPU, offline; goes on where it stopped
+	$(GPU_REQUIRED)
+	$(MAKE) gpu-build
+	$(GPU_PYTHON) -m negmerge unlearn paper/cifar10-resnet18-random --out $(RUNS)/cifar10-resnet18-random
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info python/*.egg-info negmerge_ext/*.so

@@ -145,9 +145,26 @@ def test_a_build_for_no_gpu_is_refused() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("target", ["gpu-test", "gpu-bench"])
+@pytest.mark.parametrize("target", ["gpu-test", "gpu-bench", "reproduce-cifar10"])
 def test_without_a_gpu_the_target_fails(target: str) -> None:
     words = [tool("make"), "-s", target, f"PYTHON={sys.executable}", "QUICK=1"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "an NVIDIA GPU is needed: torch finds none here" in done.stderr
+
+
+def test_what_the_reproduction_runs() -> None:
+    words = [
+        tool("make"),
+        "-n",
+        "reproduce-cifar10",
+        "PYTHON=python-with-torch",
+        "WHEELS=lent",
+        "DATA=carried",
+    ]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.replace("\\\n", "").splitlines() if "python-with-torch" in line]
+    order = ["gpu.require()", "lent/*.whl", "tools/gpu_build.py", "-m negmerge unlearn"]
+    assert [next(word for word in order if word in line) for line in lines] == order
+    assert "paper/cifar10-resnet18-random --out runs/cifar10-resnet18-random" in lines[-1]

@@ -19,6 +19,8 @@ BACKBONES = {
     "vit-b-16": "ViT-B-16-quickgelu",
     "vit-l-14": "ViT-L-14-quickgelu",
 }
+#: Passes that a step of 128 images takes, where it is not one.
+ACCUMULATION = {"vit-l-14": 2}
 #: Epochs of fine-tuning with RandAugment in the released code.
 EPOCHS = {
     "stanford-cars": 70,
@@ -49,7 +51,7 @@ model:
 # 3 x 10 = 30 fine-tunings.
 pool:
   epochs: {epochs}
-  batch_size: 128
+  batch_size: 128{accumulation}
   learning_rate: 0.00001
   weight_decay: 0.1
   warm_up: 500
@@ -66,7 +68,7 @@ search:
   refinements: 0
   limit: 1.0
 
-methods: [single, uniform, negmerge]
+methods: [single, uniform, greedy, ties, magmax, conflict, negmerge]
 """
 
 #: Architectures of the classifier tables by the name of their files: ours, and learning rates of base and
@@ -122,7 +124,7 @@ search:
   refinements: 1
   limit: 2.0
 
-methods: [retrain, single, uniform, negmerge]
+methods: [retrain, single, uniform, greedy, ties, magmax, conflict, negmerge]
 """
 
 
@@ -130,7 +132,11 @@ def recipes() -> dict[str, str]:
     """Texts by file name."""
     texts = {
         f"clip-{backbone}-{data_set}.yaml": CLIP.format(
-            backbone=backbone, architecture=architecture, data_set=data_set, epochs=epochs
+            backbone=backbone,
+            architecture=architecture,
+            data_set=data_set,
+            epochs=epochs,
+            accumulation=f"\n  accumulation: {ACCUMULATION[backbone]}" if backbone in ACCUMULATION else "",
         )
         for backbone, architecture in BACKBONES.items()
         for data_set, epochs in EPOCHS.items()
@@ -138,7 +144,11 @@ def recipes() -> dict[str, str]:
     tables = {"resnet18": "table 2", "vgg16": "appendix"}
     for name, (architecture, base_rate, pool_rate) in CLASSIFIERS.items():
         texts[f"cifar10-{name}-random.yaml"] = CLASSIFIER.format(
-            name=name, architecture=architecture, base_rate=base_rate, pool_rate=pool_rate, table=tables[name]
+            name=name,
+            architecture=architecture,
+            base_rate=base_rate,
+            pool_rate=pool_rate,
+            table=tables[name],
         )
     return texts
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from negmerge_ext.checkpoint import open_checkpoint
+from negmerge_ext.checkpoint import Checkpoint
 from negmerge_ext.engine.snapshot import snapshot
 from negmerge_ext.errors import (
     MissingTensorError,
@@ -34,33 +34,39 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     return model.eval()
 
 
-def load_given(model: nn.Module, path: Path) -> nn.Module:
-    """The same with a checkpoint of somebody else's, in any format that ``negmerge_ext`` reads.
+def check_fits(model: nn.Module, given: Checkpoint) -> None:
+    """Look at the headers of a checkpoint of somebody else's.
 
-    Raises :class:`~negmerge_ext.errors.CheckpointError` for what is no checkpoint, and
-    :class:`~negmerge_ext.errors.InputError` with every tensor that does not fit.
+    Raises :class:`~negmerge_ext.errors.InputError` with every tensor that is not as ``model`` has it.
     """
-    given: dict[str, torch.Tensor] = dict(snapshot(open_checkpoint(path)).state)
     expected = model.state_dict()
     problems: list[NegmergeError] = [
-        MissingTensorError("is missing, and the recipe's model has it", path=path, tensor=name)
+        MissingTensorError("is missing, and the recipe's model has it", path=given.path, tensor=name)
         for name in expected
-        if name not in given
+        if name not in given.tensors
     ]
     problems += [
-        UnexpectedTensorError("is no tensor of the recipe's model", path=path, tensor=name)
-        for name in given
+        UnexpectedTensorError("is no tensor of the recipe's model", path=given.path, tensor=name)
+        for name in given.tensors
         if name not in expected
     ]
     problems += [
         ShapeMismatchError(
-            f"has shape {list(given[name].shape)}, and in the recipe's model {list(tensor.shape)}",
-            path=path,
+            f"has shape {list(given.tensors[name].shape)}, and in the recipe's model {list(tensor.shape)}",
+            path=given.path,
             tensor=name,
         )
         for name, tensor in expected.items()
-        if name in given and given[name].shape != tensor.shape
+        if name in given.tensors and tuple(given.tensors[name].shape) != tuple(tensor.shape)
     ]
     raise_problems(problems)
-    model.load_state_dict(given)
+
+
+def load_given(model: nn.Module, given: Checkpoint) -> nn.Module:
+    """Give ``model`` the weights of a checkpoint that fits, in any format that ``negmerge_ext`` reads.
+
+    Return it in eval mode. Raises what reading raises.
+    """
+    weights: dict[str, torch.Tensor] = dict(snapshot(given).state)
+    model.load_state_dict(weights)
     return model.eval()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .devices import device_named
 from .errors import RecipeError
 from .recipe import Recipe
 
@@ -29,7 +30,8 @@ class Compute:
     def of(cls, recipe: Recipe, device_name: str | None = None) -> Compute:
         """What a recipe asks for, or its precision on another device.
 
-        Raises :class:`~negmerge.errors.RecipeError` for a device that is not there.
+        Raises :class:`~negmerge_ext.errors.DeviceError` for a device that is not there,
+        :class:`~negmerge.errors.RecipeError` for a precision that it lacks.
         """
         device = device_named(recipe.device if device_name is None else device_name)
         if recipe.precision != "auto":
@@ -72,23 +74,3 @@ def memory_format(model: nn.Module) -> torch.memory_format:
 
 #: The CPU, in float32.
 CPU = Compute(torch.device("cpu"))
-
-
-def device_named(name: str) -> torch.device:
-    """``auto``, the first GPU or else the CPU, or a device by torch's name.
-
-    Raises :class:`~negmerge.errors.RecipeError` if it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RecipeError(f"no device is called {name!r}", remedy="Use auto, cpu or cuda:0") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise RecipeError(
-                f"device {name} is not there: torch sees {count} CUDA devices", remedy="Use device: auto"
-            )
-    return device

@@ -1,4 +1,4 @@
-"""The devices that a pool is fine-tuned on."""
+"""Devices by name: where torch computes, and what a pool is fine-tuned on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ import torch
 
 from negmerge_ext.errors import DeviceError
 
-#: What a pool is fine-tuned on where there is no CUDA device: this process.
+#: What computes where there is no CUDA device.
 CPU = "cpu"
+#: The first of :func:`all_devices`.
+AUTO = "auto"
 
 
 def all_devices() -> tuple[str, ...]:
     """All CUDA devices, or the CPU if there are none."""
     return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) or (CPU,)
+
+
+def device_named(name: str) -> torch.device:
+    """``auto``, ``cpu``, or a CUDA device: ``cuda:k``, or ``cuda`` for the first.
+
+    Raises :class:`~negmerge_ext.errors.DeviceError` for a device that there is not.
+    """
+    return torch.device(all_devices()[0] if name == AUTO else _there(name))
 
 
 def checked_devices(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,13 +33,18 @@ def checked_devices(names: tuple[str, ...]) -> tuple[str, ...]:
     Raises :class:`~negmerge_ext.errors.DeviceError` for a device that there is not, or a CUDA device that is
     named twice.
     """
-    checked = tuple("cuda:0" if name == "cuda" else name for name in names)
-    there = all_devices()
+    checked = tuple(map(_there, names))
     for name in checked:
-        if name != CPU and name not in there:
-            known = ", ".join((CPU, *(device for device in there if device != CPU)))
-            what = "there is no such device" if re.fullmatch(r"cuda:\d+", name) else "is no name of a device"
-            raise DeviceError(f"device {name!r}: {what}", remedy=f"Devices here: {known}")
         if name != CPU and checked.count(name) > 1:
             raise DeviceError(f"device {name!r} is named twice", remedy="Name every CUDA device once")
     return checked
+
+
+def _there(name: str) -> str:
+    full = "cuda:0" if name == "cuda" else name
+    there = all_devices()
+    if full != CPU and full not in there:
+        known = ", ".join((CPU, *(device for device in there if device != CPU)))
+        what = "there is no such device" if re.fullmatch(r"cuda:\d+", full) else "is no name of a device"
+        raise DeviceError(f"device {name!r}: {what}", remedy=f"Devices here: {known}")
+    return full

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
@@ -14,8 +14,9 @@ from torch import nn
 from .compute import CPU, Compute
 from .data.examples import Examples, Part
 from .metrics.accuracy import accuracy
-from .metrics.measures import Measures, measure
+from .metrics.measures import Measures, measuring
 from .metrics.outputs import Outputs
+from .side_by_side import side_by_side
 
 _BATCH = 256
 
@@ -45,6 +46,10 @@ class Evaluated(TypedDict):
     test_measures: Measures | None
 
 
+#: Makes scores and measures of a model's answers, in whatever thread.
+Measuring = Callable[[], tuple[Scores, Measures]]
+
+
 class Evaluation:
     """Evaluates models on the validation and the test split."""
 
@@ -64,8 +69,9 @@ class Evaluation:
             by_set=dict(zip(labels, accuracies, strict=True)) if len(labels) > 1 else {},
         )
 
-    def scores_and_measures(self, model: nn.Module, split: Held, *, attack: bool) -> tuple[Scores, Measures]:
-        """The same, and the measures whose unseen images are those of ``split``.
+    def measuring(self, model: nn.Module, split: Held, *, attack: bool) -> Measuring:
+        """Ask the model; return a function that makes the same of its answers, and the measures whose unseen
+        images are those of ``split``.
 
         For runs that forget a part of one data set. It takes a pass over training images too: of those to be
         retained all for the test split, and for validation, where many models are looked at, as many as
@@ -75,7 +81,7 @@ class Evaluation:
         train, count = self._parts["train"], self._retained_on(split)
         (retain,) = train.retain
         forget, retained = self._outputs(model, train.forget), self._outputs(model, retain.spread(count))
-        return self._measured(model, split, forget, retained, attack=attack)
+        return self._measuring(model, split, forget, retained, attack=attack)
 
     def evaluated(self, model: nn.Module, *, measures: bool) -> Evaluated:
         """Everything on both splits; measures only if they are asked for."""
@@ -90,8 +96,12 @@ class Evaluation:
         (retain,) = train.retain
         forget, retained = self._outputs(model, train.forget), self._outputs(model, retain)
         fewer = retained.spread(self._retained_on("validation"))
-        validation, on_validation = self._measured(model, "validation", forget, fewer, attack=True)
-        test, on_test = self._measured(model, "test", forget, retained, attack=True)
+        (validation, on_validation), (test, on_test) = side_by_side(
+            (
+                self._measuring(model, "validation", forget, fewer, attack=True),
+                self._measuring(model, "test", forget, retained, attack=True),
+            )
+        )
         return Evaluated(
             validation=validation, test=test, validation_measures=on_validation, test_measures=on_test
         )
@@ -101,19 +111,21 @@ class Evaluation:
         (held_out,), (retain,) = self._parts[split].retain, self._parts["train"].retain
         return len(held_out if split == "validation" else retain)
 
-    def _measured(
+    def _measuring(
         self, model: nn.Module, split: Split, forget: Outputs, retain: Outputs, *, attack: bool
-    ) -> tuple[Scores, Measures]:
+    ) -> Measuring:
         part = self._parts[split]
         (others,) = part.retain
         held_out = self._outputs(model, others)
         if np.array_equal(part.forget.rows, self._parts["train"].forget.rows):
             # Single training images are forgotten: the split's other images are of the same classes.
             scores = Scores(_accuracy(forget), _accuracy(held_out))
-            return scores, measure(forget, retain, held_out, held_out if attack else None)
-        held_out_forget = self._outputs(model, part.forget)
-        scores = Scores(_accuracy(held_out_forget), _accuracy(held_out))
-        return scores, measure(forget, retain, held_out, held_out_forget if attack else None)
+            measures = measuring(forget, retain, held_out, held_out if attack else None)
+        else:
+            held_out_forget = self._outputs(model, part.forget)
+            scores = Scores(_accuracy(held_out_forget), _accuracy(held_out))
+            measures = measuring(forget, retain, held_out, held_out_forget if attack else None)
+        return lambda: (scores, measures())
 
     def _outputs(self, model: nn.Module, examples: Examples) -> Outputs:
         return outputs(model, examples, self._compute)
@@ -121,23 +133,32 @@ class Evaluation:
 
 def outputs(model: nn.Module, examples: Examples, compute: Compute = CPU) -> Outputs:
     """What ``model`` says of all examples, by their head."""
-    batches = examples.batches(_BATCH)
-    logits, labels = zip(
-        *((predict(model, images, examples.head, compute), labels) for images, labels in batches), strict=True
-    )
-    return Outputs(torch.cat(logits), torch.cat(labels))
+    answer, batches = _answering(model, examples.head, compute), examples.batches(_BATCH)
+    logits, labels = zip(*((answer(images), labels) for images, labels in batches), strict=True)
+    return Outputs(torch.cat(logits).cpu(), torch.cat(labels))
 
 
 def predict(
     model: nn.Module, images: torch.Tensor, head: nn.Module | None = None, compute: Compute = CPU
 ) -> torch.Tensor:
     """Logits ``[n, classes]``, in memory, of uint8 images ``[n, channels, height, width]``, in eval mode."""
+    answer = _answering(model, head, compute)
+    return torch.cat([answer(batch) for batch in torch.split(images, _BATCH)]).cpu()
+
+
+def _answering(
+    model: nn.Module, head: nn.Module | None, compute: Compute
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Logits of a batch, on the device: nothing waits for it before the next batch is on its way."""
     model.to(compute.device).eval()
     head = nn.Identity() if head is None else head.to(compute.device)
-    with torch.inference_mode():
-        return torch.cat(
-            [head(model(compute.pixels(batch))).float().cpu() for batch in torch.split(images, _BATCH)]
-        )
+
+    def answer(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            logits: torch.Tensor = head(model(compute.pixels(images))).float()
+            return logits
+
+    return answer
 
 
 def _accuracy(of: Outputs) -> float:

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from negmerge_ext.checkpoint import Checkpoint as GivenCheckpoint
 from negmerge_ext.checkpoint import open_checkpoint
 
 from .base import make_base
-from .checkpoint import load_given
+from .checkpoint import check_fits, load_given
 from .console import Reporter
 from .evaluate import Scores
 from .file_checksum import sha256_of
@@ -90,21 +91,18 @@ def evaluate_checkpoints(
         if knows_text(recipe.model.name):  # heads come from the base's text tower
             base, task = make_base(task, folder, reporter)
             base_key = base.key
-        for file in files:
-            load_given(task.build_model(), file)
-        digests = [sha256_of(file.path for file in source.files) for source in sources]
+        model = task.build_model()
+        for source in sources:
+            check_fits(model, source)
         reference = _reference(task, folder, base_key)
         measures = reference is not None
         found = [
-            _evaluated(file, digest, base_key, task, folder, reporter, measures=measures)
-            for file, digest in zip(files, digests, strict=True)
+            _evaluated(source, base_key, task, folder, reporter, measures=measures) for source in sources
         ]
         retrained = (
             None
             if reference is None
-            else _evaluated(
-                reference, sha256_of([reference]), base_key, task, folder, reporter, measures=True
-            )
+            else _evaluated(open_checkpoint(reference), base_key, task, folder, reporter, measures=True)
         )
         return EvaluatedFiles(task.forgotten, task.counts("validation", "test"), tuple(found), retrained)
 
@@ -118,8 +116,7 @@ def _reference(task: Task, folder: RunFolder, base_key: str) -> Path | None:
 
 
 def _evaluated(
-    file: Path,
-    digest: str,
+    source: GivenCheckpoint,
     base_key: str,
     task: Task,
     folder: RunFolder,
@@ -127,15 +124,17 @@ def _evaluated(
     *,
     measures: bool,
 ) -> EvaluatedFile:
+    # What is recorded is not loaded; what is not comes out of the system's cache, as it was just read.
+    digest = sha256_of(file.path for file in source.files)
     artefact = folder.evaluated(digest[:16])
     key = content_key("evaluated", digest, base_key, task.division_key, measures)
     if (facts := artefact.finished(key)) is not None:
-        return EvaluatedFile.from_dict({**facts, "file": str(file)})
+        return EvaluatedFile.from_dict({**facts, "file": str(source.path)})
     artefact.begin()
-    with reporter.stage(f"Evaluating {file}", 1) as stage:
-        model = load_given(task.build_model(), file)
+    with reporter.stage(f"Evaluating {source.path}", 1) as stage:
+        model = load_given(task.build_model(), source)
         found = EvaluatedFile(
-            file=str(file), sha256=digest, **task.evaluation.evaluated(model, measures=measures)
+            file=str(source.path), sha256=digest, **task.evaluation.evaluated(model, measures=measures)
         )
         stage.advance()
     artefact.finish(key, asdict(found))

@@ -32,8 +32,9 @@ def finetune(task: Task, base: Path, job: Job, epoch_done: Callable[[], None]) -
     """
     recipe = task.recipe
     model = load_weights(task.build_model(), base)
-    # What is left out has its default: a hyper-parameter that a later version adds changes no seed.
-    hyperparameters = job.training.model_dump(mode="json", exclude_defaults=True)
+    # What is left out has its default: a hyper-parameter that a later version adds changes no seed. Nor does
+    # the number of parts that a step is computed in.
+    hyperparameters = job.training.model_dump(mode="json", exclude_defaults=True, exclude={"accumulation"})
     start = time.perf_counter()
     loss = train(
         model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from torch import nn
@@ -12,6 +13,7 @@ from .metrics.average_gap import average_gap
 from .metrics.measures import Measures
 from .results import Row
 from .search import LeastForget, LeastGap, Objective, Point
+from .side_by_side import side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,26 @@ class Judge:
             return LeastForget(self.retain_ratio * self.base.validation.retain)
         return LeastGap()
 
-    def point(self, coefficient: float, model: nn.Module) -> Point:
-        """What ``model``, the one of this coefficient, scores."""
+    def points(self, models: Iterable[tuple[float, nn.Module]]) -> Iterator[Point]:
+        """What models score, in order; each is given with its coefficient, and need not outlive the next.
+
+        The attack on one model is made while the next is asked.
+        """
         if self.retrained is None:
-            scores, measures = self.evaluation.scores(model, "validation"), None
-        else:
-            scores, measures = self.evaluation.scores_and_measures(model, "validation", attack=False)
-        return Point(coefficient, scores.forget, scores.retain, self._gap(measures))
+            for coefficient, model in models:
+                scores = self.evaluation.scores(model, "validation")
+                yield Point(coefficient, scores.forget, scores.retain)
+            return
+        yield from side_by_side(self._pointing(coefficient, model) for coefficient, model in models)
+
+    def _pointing(self, coefficient: float, model: nn.Module) -> Callable[[], Point]:
+        measuring = self.evaluation.measuring(model, "validation", attack=False)
+
+        def point() -> Point:
+            scores, measures = measuring()
+            return Point(coefficient, scores.forget, scores.retain, self._gap(measures))
+
+        return point
 
     def _gap(self, measures: Measures | None) -> float | None:
         return None if measures is None or self.retrained is None else average_gap(measures, self.retrained)

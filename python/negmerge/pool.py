@@ -20,6 +20,9 @@ from .run_folder import RunFolder
 from .task import Task
 from .workers import Workers
 
+#: Members per device that may be finished before their turn to be merged.
+_AHEAD = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Finetuned:
@@ -66,7 +69,8 @@ def finetune_pool(
     """Fine-tune what is not there yet.
 
     devices: one fine-tuning at a time on each of them. merging: takes every member as soon as it and all
-    before it are there; then no checkpoint is kept. Raises what a fine-tuning raises.
+    before it are there; then no checkpoint is kept, and none is begun that would wait for more than
+    :data:`_AHEAD` others per device. Raises what a fine-tuning raises.
     """
     keys = member_keys(task, base)
     trainings = task.recipe.pool.members()
@@ -87,6 +91,9 @@ def finetune_pool(
             folder.member(merged).remove()
             merged += 1
 
+    def may_begin(job: Job) -> bool:
+        return merging is None or job.number < merged + _AHEAD * len(devices)
+
     if taken := len(known):
         reporter.note(f"{taken} of {len(keys)} fine-tunings: taken from {folder.pool}")
     missing = [number for number in range(len(keys)) if number not in known]
@@ -101,7 +108,7 @@ def finetune_pool(
             ) as stage,
             _finetuning(task, base, devices) as run,
         ):
-            for job, member in run(_begun(jobs, folder), stage.advance):
+            for job, member in run(_begun(jobs, folder), stage.advance, may_begin):
                 folder.member(job.number).finish(keys[job.number], asdict(member))
                 known[job.number] = member
                 _tell(stage, len(known), task.recipe.pool, job.training, member, len(keys))
@@ -115,7 +122,7 @@ def finetune_pool(
     return Finetuned(checkpoints, members, None, pool_agreement(base, checkpoints, folder, reporter))
 
 
-_Run = Callable[[Iterator[Job], Callable[[], None]], Iterator[tuple[Job, Member]]]
+_Run = Callable[[Iterator[Job], Callable[[], None], Callable[[Job], bool]], Iterator[tuple[Job, Member]]]
 
 
 @contextmanager
@@ -128,8 +135,10 @@ def _finetuning(task: Task, base: Checkpoint, devices: Sequence[str]) -> Iterato
 
     here_task = task.on(devices[0])
 
-    def here(jobs: Iterator[Job], epoch_done: Callable[[], None]) -> Iterator[tuple[Job, Member]]:
-        for job in jobs:
+    def here(
+        jobs: Iterator[Job], epoch_done: Callable[[], None], may_begin: Callable[[Job], bool]
+    ) -> Iterator[tuple[Job, Member]]:
+        for job in jobs:  # one after the other: each is merged before the next begins
             yield job, finetune(here_task, base.path, job, epoch_done)
 
     yield here

@@ -167,6 +167,9 @@ class Training(Section):
     ratio between 3/4 and 4/3, fills it; flip, left and right change places in half of the images;
     augmentation, strength of affine changes; randaugment_n operations of RandAugment of magnitude
     randaugment_m. seed: tells repetitions apart.
+
+    accumulation: the batch_size images of a step pass through the model in so many parts, whose gradients are
+    added up: less memory, and the same up to rounding for a model without statistics of batches.
     """
 
     epochs: Epochs
@@ -183,6 +186,7 @@ class Training(Section):
     randaugment_m: Magnitude = 9.0
     seed: NonNegativeInt = 0
     batch_size: PositiveInt = 64
+    accumulation: PositiveInt = 1
     warm_up: WarmUp = 0.1
     schedule: Schedule = "cosine"
     milestones: Annotated[list[PositiveInt], AfterValidator(_rising)] = []
@@ -190,9 +194,15 @@ class Training(Section):
     clip: PositiveFloat | None = 1.0
 
     @model_validator(mode="after")
-    def _schedule_has_what_it_needs(self) -> Training:
+    def _fits_together(self) -> Training:
         _require_milestones(self.schedule, self.milestones)
+        _require_images_for(self.accumulation, self.batch_size)
         return self
+
+
+def _require_images_for(accumulation: int, batch_size: int) -> None:
+    if accumulation > batch_size:
+        raise ValueError(f"accumulation: a step of batch_size {batch_size} has no {accumulation} parts")
 
 
 def _require_milestones(schedule: Schedule, milestones: list[int]) -> None:
@@ -245,6 +255,7 @@ class Pool(Section):
     randaugment_m: Axis[Magnitude] = [9.0]
     seed: Axis[NonNegativeInt] = [0]
     batch_size: PositiveInt = 64
+    accumulation: PositiveInt = 1
     warm_up: WarmUp = 0.1
     schedule: Schedule = "cosine"
     milestones: Annotated[list[PositiveInt], AfterValidator(_rising)] = []
@@ -254,8 +265,9 @@ class Pool(Section):
     freeze_statistics: bool = True
 
     @model_validator(mode="after")
-    def _schedule_has_what_it_needs(self) -> Pool:
+    def _fits_together(self) -> Pool:
         _require_milestones(self.schedule, self.milestones)
+        _require_images_for(self.accumulation, self.batch_size)
         return self
 
     @property
@@ -271,7 +283,7 @@ class Pool(Section):
 
 
 #: Hyper-parameters that all fine-tunings of a pool share.
-_SHARED = ("batch_size", "warm_up", "schedule", "milestones", "decay", "clip")
+_SHARED = ("batch_size", "accumulation", "warm_up", "schedule", "milestones", "decay", "clip")
 
 
 class Search(Section):

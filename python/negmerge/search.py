@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -78,9 +79,11 @@ Objective = LeastForget | LeastGap
 
 
 def search(
-    evaluate: Callable[[float], Point], base: Point, aim: Objective, spec: recipe.Search
+    evaluate: Callable[[Sequence[float]], Iterable[Point]], base: Point, aim: Objective, spec: recipe.Search
 ) -> SearchResult:
     """The coefficient that is best by ``aim``.
+
+    evaluate: gives the points of coefficients, which do not depend on each other, in order.
 
     ``spec.points`` coefficients over [0, 1] are tried first. While larger ones may be better still, the range
     is doubled, up to ``spec.limit``. Then the gaps on both sides of the best are divided into five.
@@ -90,9 +93,9 @@ def search(
     points = {0.0: base}
 
     def add(coefficients: Iterable[float]) -> None:
-        for coefficient in (round(value, _DECIMALS) for value in coefficients):
-            if coefficient not in points:
-                points[coefficient] = evaluate(coefficient)
+        rounded = dict.fromkeys(round(value, _DECIMALS) for value in coefficients)
+        new = [coefficient for coefficient in rounded if coefficient not in points]
+        points.update(zip(new, evaluate(new), strict=True))
 
     def best() -> Point:
         return min(points.values(), key=aim.preference)
@@ -109,8 +112,8 @@ def search(
     for _ in range(spec.refinements):
         tried = sorted(points)
         place = tried.index(best().coefficient)
-        for low, high in pairwise(tried[max(place - 1, 0) : place + 2]):
-            add(_between(low, high, 5))
+        beside = pairwise(tried[max(place - 1, 0) : place + 2])
+        add(itertools.chain.from_iterable(_between(low, high, 5) for low, high in beside))
     return SearchResult(
         points=tuple(points[coefficient] for coefficient in sorted(points)),
         chosen=best(),

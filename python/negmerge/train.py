@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .accumulation import accumulated
 from .compute import CPU, Compute, memory_format
 from .data.augmentation import augmented
 from .data.examples import Examples
@@ -85,6 +86,14 @@ def train(
     )
     scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.lower is torch.float16)
     generator = torch.Generator().manual_seed(seed)
+
+    def mean_loss(batches: Sequence[Batch]) -> torch.Tensor:
+        with compute.autocast():
+            return objective(model, examples, batches, spec, generator)
+
+    def backward(loss: torch.Tensor) -> None:
+        torch.autograd.backward(scaler.scale(loss))
+
     loss_of_epoch = math.nan
     model.train()
     if freeze_statistics:
@@ -104,10 +113,8 @@ def train(
                     )
                     for one in drawn
                 ]
-                with compute.autocast():
-                    loss = objective(model, examples, changed, spec, generator)
                 optimizer.zero_grad()
-                torch.autograd.backward(scaler.scale(loss))
+                loss = accumulated(mean_loss, backward, changed, spec.accumulation, generator)
                 if spec.clip is not None:
                     scaler.unscale_(optimizer)
                     nn.utils.clip_grad_norm_(parameters, spec.clip)
@@ -116,7 +123,7 @@ def train(
                 schedule.step()
                 count = sum(len(one.labels) for one in drawn)
                 seen += count
-                total += loss.detach() * count
+                total += loss * count
             left -= steps_per_epoch
             # Looked at once an epoch: every look waits for the device.
             loss_of_epoch = total.item() / seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from .console import Reporter, Stage
@@ -89,15 +90,15 @@ def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder,
         start = time.perf_counter()
         with candidate.opened() as model_at:
 
-            def evaluate(coefficient: float) -> Point:
-                point = judge.point(coefficient, model_at(coefficient))
-                stage.advance()
-                return point
+            def evaluate(coefficients: Sequence[float]) -> Iterator[Point]:
+                for point in judge.points((one, model_at(one)) for one in coefficients):
+                    stage.advance()
+                    yield point
 
             if candidate.scaled:
                 result = search(evaluate, judge.base_point, judge.objective, task.recipe.search)
             else:
-                only = evaluate(1.0)
+                (only,) = evaluate([1.0])
                 result = SearchResult(points=(only,), chosen=only, evaluations=1, at_limit=False)
         searched = _Searched(result, time.perf_counter() - start)
         artefact.finish(key, asdict(searched))

@@ -95,14 +95,28 @@ class Workers:
     ) -> None:
         self._end()
 
-    def finetuned(self, jobs: Iterator[Job], epoch_done: Callable[[], None]) -> Iterator[tuple[Job, Member]]:
+    def finetuned(
+        self,
+        jobs: Iterator[Job],
+        epoch_done: Callable[[], None],
+        may_begin: Callable[[Job], bool] = lambda job: True,
+    ) -> Iterator[tuple[Job, Member]]:
         """Results as they come, each before the next job goes to its worker.
 
-        ``jobs`` is asked for one job at a time. Raises what a fine-tuning raised, and
+        may_begin: whether the next job may go out; a worker is left without one until a result has changed
+        that. It must be so while no job is under way. Raises what a fine-tuning raised, and
         :class:`~negmerge.errors.TrainingError` if a worker ended in the middle of one.
         """
-        for worker in self._workers:
-            _give(worker, jobs)
+        following = next(jobs, None)
+
+        def hand_out() -> None:
+            nonlocal following
+            for worker in self._workers:
+                if worker.job is None and following is not None and may_begin(following):
+                    _give(worker, following)
+                    following = next(jobs, None)
+
+        hand_out()
         while busy := {worker.pipe: worker for worker in self._workers if worker.job is not None}:
             for pipe in wait(list(busy)):
                 worker = busy[pipe]  # type: ignore[index]
@@ -117,8 +131,9 @@ class Workers:
                 elif isinstance(message, _Failed):
                     raise message.problem
                 else:
+                    worker.job = None
                     yield job, message
-                    _give(worker, jobs)
+                    hand_out()
 
     def _end(self) -> None:
         started = [worker for worker in self._workers if worker.process.pid is not None]
@@ -146,13 +161,12 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _give(worker: _Worker, jobs: Iterator[Job]) -> None:
-    worker.job = next(jobs, None)
-    if worker.job is not None:
-        try:
-            worker.pipe.send(worker.job)
-        except OSError:
-            raise _lost(worker, worker.job) from None
+def _give(worker: _Worker, job: Job) -> None:
+    worker.job = job
+    try:
+        worker.pipe.send(job)
+    except OSError:
+        raise _lost(worker, job) from None
 
 
 def _lost(worker: _Worker, job: Job) -> TrainingError:
@@ -171,7 +185,7 @@ def _work(recipe: Recipe, heads: Mapping[str, nn.Module], base: Path, device: st
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    from .compute import device_named
+    from .devices import device_named
     from .task import Task
     from .torch_settings import settings
 

@@ -62,15 +62,15 @@ def test_measures_of_classes_and_of_single_images_look_at_the_right_images():
     images = images_saying(votes.tolist(), labels.tolist())
 
     by_class = evaluation_of(Forget(classes=["a"]), images, splits)
-    scores, measures = by_class.scores_and_measures(FirstPixel(), "validation", attack=True)
+    scores, measures = by_class.measuring(FirstPixel(), "validation", attack=True)()
     assert scores == by_class.scores(FirstPixel(), "validation") == Scores(1 / 2, 2 / 2)
     # The first and the third of the four training images, as many as there are held-out ones.
     assert (measures.forget, measures.retain, measures.held_out) == (1 / 2, 2 / 2, 2 / 2)
-    scores, measures = by_class.scores_and_measures(FirstPixel(), "test", attack=True)
+    scores, measures = by_class.measuring(FirstPixel(), "test", attack=True)()
     assert (scores, measures.forget, measures.held_out) == (Scores(0 / 2, 1 / 2), 1 / 2, 1 / 2)
 
     by_image = evaluation_of(Forget(indices=[1, 5]), images, splits)
-    scores, measures = by_image.scores_and_measures(FirstPixel(), "test", attack=True)
+    scores, measures = by_image.measuring(FirstPixel(), "test", attack=True)()
     assert scores == by_image.scores(FirstPixel(), "test") == Scores(0 / 2, 1 / 4)
     assert (measures.forget, measures.retain, measures.held_out) == (0 / 2, 4 / 4, 1 / 4)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -34,17 +35,17 @@ class Evaluator:
         self.asked.append(("scores", split))
         return Scores(0.25, 0.75)
 
-    def scores_and_measures(self, model: object, split: str, *, attack: bool) -> tuple[Scores, Measures]:
+    def measuring(self, model: object, split: str, *, attack: bool) -> Callable[[], tuple[Scores, Measures]]:
         assert not attack, "it does not enter the gap"
         self.asked.append(("measures", split))
-        return Scores(0.25, 0.75), replace(RETRAINED, retain=0.6)
+        return lambda: (Scores(0.25, 0.75), replace(RETRAINED, retain=0.6))
 
 
 def test_without_retrain_models_forget_while_they_retain():
     judge = Judge(Evaluator(), BASE, retain_ratio=0.5)
     assert isinstance(judge.objective, LeastForget)
     assert judge.base_point == Point(0.0, 1.0, 0.8, gap=None)
-    assert judge.point(0.5, None) == Point(0.5, 0.25, 0.75, gap=None)
+    assert list(judge.points([(0.5, None)])) == [Point(0.5, 0.25, 0.75, gap=None)]
     least, ruined = Point(0.5, 0.9, 0.4), Point(0.6, 0.0, 0.39)
     assert judge.objective.preference(least) < judge.objective.preference(ruined)
 
@@ -53,13 +54,16 @@ def test_with_retrain_models_come_close_to_it():
     judge = Judge(Evaluator(), BASE, retain_ratio=0.5, retrained=RETRAINED)
     assert isinstance(judge.objective, LeastGap)
     assert judge.base_point.gap == pytest.approx(0.8 / 4)
-    assert judge.point(0.5, None) == Point(0.5, 0.25, 0.75, gap=pytest.approx(0.05))
+    assert list(judge.points([(0.5, None), (0.75, None)])) == [
+        Point(0.5, 0.25, 0.75, gap=pytest.approx(0.05)),
+        Point(0.75, 0.25, 0.75, gap=pytest.approx(0.05)),
+    ]
 
 
 @pytest.mark.parametrize("retrained", [None, RETRAINED])
 def test_nothing_is_chosen_on_the_test_split(retrained):
     evaluator = Evaluator()
-    Judge(evaluator, BASE, 0.95, retrained).point(1.0, None)
+    list(Judge(evaluator, BASE, 0.95, retrained).points([(1.0, None)]))
     assert [split for _, split in evaluator.asked] == ["validation"]
 
 

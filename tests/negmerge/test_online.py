@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from negmerge.console import Reporter
+from negmerge.console import Reporter, Stage
 from negmerge.errors import RecipeError
-from negmerge.pipeline import Way, run
+from negmerge.pipeline import Way, finetune, run
 from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
 from run_files import without_seconds
@@ -112,3 +114,35 @@ def test_methods_that_need_checkpoints_are_refused_before_anything_is_done(small
     with pytest.raises(RecipeError, match=r"method single needs the checkpoints .* without --online"):
         run_text(small_text, tmp_path / "run", ONLINE)
     assert not (tmp_path / "run").exists()
+
+
+class Counting(Reporter):
+    """Knows the most members that ever waited in the pool of a run."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(quiet=True)
+        self._root = root
+        self.most = 0
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Stage]:
+        with super().stage(title, total) as stage:
+            advance = stage.advance
+
+            def counted() -> None:
+                self.most = max(self.most, len(list(self._root.glob("pool/*.json"))))
+                advance()
+
+            stage.advance = counted
+            yield stage
+
+
+def test_few_members_wait_for_a_slow_one(text, tmp_path):
+    text = text.replace("  epochs: 12", "  epochs: [150, 1, 2, 3, 4, 5, 6, 7, 8]").replace(
+        "[0.001, 0.003, 0.01]", "0.001"
+    )
+    reporter = Counting(tmp_path)
+    recipe = parse_recipe(text, "recipe")
+    _, members = finetune(recipe, text, tmp_path, reporter, way=Way(("cpu", "cpu"), online=True))
+    assert [member.hyperparameters["epochs"] for member in members] == [150, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert 1 <= reporter.most <= 2 * 2 - 1

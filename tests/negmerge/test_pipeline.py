@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from negmerge import compute
 from negmerge.checkpoint import load_weights
 from negmerge.console import Reporter
 from negmerge.errors import DataError, RecipeError
@@ -78,9 +79,9 @@ def test_reported_scores_are_those_of_the_written_files(finished, small):
         model = load_weights(task.build_model(), file)
         assert task.evaluation.scores(model, "validation") == row.validation
         assert task.evaluation.scores(model, "test") == row.test
-        scores, measures = task.evaluation.scores_and_measures(model, "test", attack=True)
+        scores, measures = task.evaluation.measuring(model, "test", attack=True)()
         assert (scores, measures) == (row.test, row.test_measures)
-        _, measures = task.evaluation.scores_and_measures(model, "validation", attack=True)
+        _, measures = task.evaluation.measuring(model, "validation", attack=True)()
         assert measures == row.validation_measures
 
 
@@ -342,3 +343,34 @@ def test_a_pretrained_classifier_is_the_base_without_training(tmp_path):
     retrain = text.replace("[negmerge]", "[retrain, negmerge]")
     with pytest.raises(RecipeError, match="retrain is trained as the base was, and training is missing"):
         parse_recipe(retrain, "recipe")
+
+
+def test_a_device_that_models_are_moved_to_changes_nothing(small_text, tmp_path, monkeypatch):
+    """Stands for a GPU: the device has another name than the CPU, and what is moved there gets new memory."""
+    text = small_text.replace(
+        "points: 6, refinements: 1", "objective: gap, points: 3, refinements: 0"
+    ).replace(
+        "methods: [retrain, single, uniform, negmerge]",
+        "methods: [retrain, single, uniform, greedy, ties, magmax, conflict, negmerge]",
+    )
+    here = run_text(text, tmp_path / "here")
+    to = torch.nn.Module.to
+
+    def moving(self: torch.nn.Module, *words: object, **options: object) -> torch.nn.Module:
+        moved = to(self, *words, **options)
+        if torch.device("cpu", 0) in words:
+            for tensor in (*moved.parameters(), *moved.buffers()):
+                tensor.data = tensor.data.clone()
+        return moved
+
+    monkeypatch.setattr(torch.nn.Module, "to", moving)
+    monkeypatch.setattr(compute, "device_named", lambda name: torch.device("cpu", 0))
+    there = run_text(text, tmp_path / "there")
+    assert without_seconds(there.rows) == without_seconds(here.rows)
+    assert [member.device for member in there.pool] == ["cpu:0"] * 3
+    names = [f"merged/{row.method}.safetensors" for row in here.rows[1:]]
+    files = (
+        {name: found[name] for name in names}
+        for found in map(checksums, (tmp_path / "here", tmp_path / "there"))
+    )
+    assert next(files) == next(files)

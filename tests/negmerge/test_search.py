@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ def searched(
 
     spec = recipe.Search(**options)
     aim = LeastForget(spec.retain_ratio * base.retain) if gap is None else LeastGap()
-    found = search(evaluate, base, aim, spec)
+    found = search(lambda coefficients: map(evaluate, coefficients), base, aim, spec)
     assert len(tried) == len(set(tried)) == found.evaluations, "each coefficient costs one evaluation"
     assert 0.0 not in tried, "the base was evaluated before"
     assert [point.coefficient for point in found.points] == sorted([0.0, *tried])
@@ -105,6 +105,17 @@ def test_two_refinements_are_finer_than_one():
     once = searched(lambda x: 1 - x, retain, refinements=1)
     twice = searched(lambda x: 1 - x, retain, refinements=2)
     assert once.chosen.coefficient < twice.chosen.coefficient <= 0.6189
+
+
+def test_coefficients_that_do_not_depend_on_each_other_are_asked_for_together():
+    asked: list[int] = []
+
+    def evaluate(coefficients: Sequence[float]) -> list[Point]:
+        asked.append(len(coefficients))
+        return [Point(x, 1 - x / 2, 0.9, abs(x - 1.3)) for x in coefficients]
+
+    search(evaluate, Point(0.0, 1.0, 0.9, 1.3), LeastGap(), recipe.Search(points=11, refinements=2))
+    assert asked == [10, 5, 8, 8]
 
 
 @given(
@@ -195,7 +206,7 @@ def test_noisy_gaps(gaps, points, limit):
 
 def test_points_without_a_gap_cannot_be_searched_for_the_smallest():
     with pytest.raises(ValueError, match="have no gap"):
-        search(lambda x: Point(x, 0.0, 0.0), BASE, LeastGap(), recipe.Search())
+        search(lambda tried: [Point(x, 0.0, 0.0) for x in tried], BASE, LeastGap(), recipe.Search())
 
 
 def _json(found: SearchResult) -> dict:

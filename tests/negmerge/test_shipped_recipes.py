@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from negmerge.errors import RecipeError
+from negmerge.methods import METHODS, REFERENCE
 from negmerge.recipe_file import embedded_recipe, embedded_recipes, read_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -28,11 +29,20 @@ def test_the_papers_tables_are_all_there():
         assert recipe.training is None
         assert recipe.model.pretrained == "openai"
         assert [one.name for one in recipe.retain] == ["imagenet"]
+        assert recipe.pool.batch_size == 128
+        assert recipe.pool.accumulation == (2 if "vit-l-14" in name else 1)
     for name in ("resnet18", "vgg16"):
         recipe, _ = embedded_recipe(f"paper/cifar10-{name}-random")
         assert len(recipe.pool.members()) == 27
         assert recipe.data.validation == "salun"
         assert (recipe.training.epochs, recipe.training.milestones) == (182, [91, 136])
+
+
+@pytest.mark.parametrize("name", ["digits", *PAPER])
+def test_every_method_that_applies_is_compared(name):
+    recipe, _ = embedded_recipe(name)
+    classifier = recipe.retain is None
+    assert set(recipe.methods) == {one for one in METHODS.names if classifier or one != REFERENCE}
 
 
 def test_the_papers_are_what_their_program_writes(tmp_path):

@@ -26,11 +26,17 @@ def _run() -> None:
         )
         sys.exit(2)
 
-    from .failures import stop_on_sigterm
+    from .stopping import exit_code_of, stop_on_signals, stopped_by
 
-    stop_on_sigterm()
+    stop_on_signals()
     try:
         app(prog_name="negmerge")
+    except (Exception, SystemExit) as end:
+        # Outside commands, which tell of theirs, a signal may come out as another exception.
+        stop = stopped_by()
+        if stop is None or (isinstance(end, SystemExit) and end.code in (0, None)):
+            raise
+        sys.exit(exit_code_of(stop))
     finally:
         # The interpreter's last collections would visit every object, and the process is over: 28 to 8 ms.
         gc.freeze()

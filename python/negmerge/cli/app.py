@@ -27,7 +27,7 @@ class _Negmerge(Group):
             "report": "Write the report of a finished run, or of several, as a page, Markdown and JSON.",
             "compare": "Compare methods where they retain alike, over the runs of several seeds.",
             "zero-shot": "Show what a model of images and text makes of data sets by prompts alone.",
-            "data": "Get the data sets that recipes name, and list them.",
+            "data": "Get the data sets that recipes name, list them, and pack them.",
         },
     }
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, NoReturn, ParamSpec
+from typing import Any, ParamSpec
 
 import typer
 
@@ -23,6 +21,7 @@ from negmerge_ext.errors import (
 
 from . import text
 from .show import drop_stdout
+from .stopping import Terminated, exit_code_of, stopped_by
 
 FAILED, USAGE, BAD_INPUT, OUTPUT_EXISTS, NOT_VERIFIED = 1, 2, 3, 4, 5
 
@@ -64,19 +63,6 @@ _tracebacks = False
 P = ParamSpec("P")
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived. Everything that cleans up after Ctrl-C cleans up after this."""
-
-
-def stop_on_sigterm() -> None:
-    """Let SIGTERM end a command as cleanly as Ctrl-C does."""
-
-    def terminate(signum: int, frame: FrameType | None) -> NoReturn:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
-
-
 def show_tracebacks() -> None:
     """From now on print the traceback above every message."""
     global _tracebacks
@@ -97,10 +83,12 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise
         except BrokenPipeError:
             drop_stdout()
-            raise typer.Exit(FAILED) from None
-        except (Exception, KeyboardInterrupt) as problem:
+            stop = stopped_by()
+            raise typer.Exit(FAILED if stop is None else exit_code_of(stop)) from None
+        except (Exception, KeyboardInterrupt) as raised:
             if _tracebacks:
                 traceback.print_exc()
+            problem = _cause(raised)
             code = exit_code(problem)
             if kwargs.get("as_json"):
                 print(json.dumps({"error": _as_dict(problem) | {"exit_code": code}}), file=sys.stderr)
@@ -111,10 +99,20 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
+def _cause(raised: Exception | KeyboardInterrupt) -> Exception | KeyboardInterrupt:
+    """``raised``, or the signal that arrived before it, which it is taken for a consequence of."""
+    stop = stopped_by()
+    if stop is None or isinstance(raised, KeyboardInterrupt):
+        return raised
+    problem = stop()
+    problem.add_note(f"It came out as {type(raised).__name__}: {raised}")
+    return problem
+
+
 def exit_code(problem: BaseException) -> int:
     """The exit code that an exception stands for."""
     if isinstance(problem, KeyboardInterrupt):
-        return 128 + (signal.SIGTERM if isinstance(problem, Terminated) else signal.SIGINT)
+        return exit_code_of(type(problem))
     if _missing_extra(problem):
         return USAGE
     return next(code for kind, code in _CODES if isinstance(problem, kind))

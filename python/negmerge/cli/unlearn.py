@@ -85,12 +85,19 @@ def run_recipe(
         show_exactly(json.dumps(results.to_dict(), indent=2, allow_nan=False), written=folder)
     elif not quiet:
         from ..report.matched_table import matched_table
+        from ..report.published_table import published_table
         from ..report.reference_table import reference_table
         from ..report.retained_table import retained_table
         from ..report.table import comparison, table
 
         show_grids(
-            (table(results), retained_table(results), reference_table(results), matched_table([results])),
+            (
+                table(results),
+                retained_table(results),
+                reference_table(results),
+                published_table(results),
+                matched_table([results]),
+            ),
             comparison(results),
             written=folder,
         )

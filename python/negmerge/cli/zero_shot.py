@@ -70,8 +70,9 @@ def zero_shot(
 
     from pydantic import ValidationError
 
-    from ..compute import Compute, device_named
+    from ..compute import Compute
     from ..console import Reporter
+    from ..devices import device_named
     from ..errors import RecipeError
     from ..models import knows_text
     from ..recipe import Data, Model

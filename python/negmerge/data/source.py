@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import DataError, MissingDataError, RecipeError
 from .image_files import SIDE
 from .image_set import ImageSet
 from .packed import Packed, read_packed, write_packed
+from .parts import has_all_parts, read_parts
 from .place import data_folder
 from .routes import Route
 
@@ -83,7 +86,7 @@ class BuiltIn(Source):
 
 @dataclass(frozen=True)
 class InMemory(Source):
-    """A data set of small images of one size, kept as one file of pixels.
+    """A data set of small images of one size, kept as one file of pixels, or in parts.
 
     read: makes the images of files in a folder; ``None`` if these are not the set's. sha256: of the images
     and labels, whichever way they came, where it is known. system: folders where a system keeps a copy.
@@ -100,16 +103,23 @@ class InMemory(Source):
     def load(self, folder: Path | None, image_size: int | None = None) -> ImageSet:
         _no_size(self.name, image_size)
         folder = folder or data_folder() / self.name
-        if self.is_ready(folder):
+        if (folder / _PACKED).is_file():
             return read_packed(folder / _PACKED).image_set(self.name)
-        packed = self.read(folder)
+        packed = read_parts(folder) or self.read(folder)
         if packed is None:
             raise self.missing(folder)
         packed.check(self.name, self.sha256)
         return packed.image_set(self.name)
 
+    def packed(self, folder: Path) -> Packed:
+        """The data set from its folder, as it can be written elsewhere; raises what :meth:`load` raises."""
+        images = self.load(folder)
+        assert isinstance(images.images, np.ndarray), "it is in memory"
+        assert images.official is not None, "it has published splits"
+        return Packed(images.images, images.labels, len(images.official.train), images.class_names)
+
     def is_ready(self, folder: Path) -> bool:
-        return (folder / _PACKED).is_file()
+        return (folder / _PACKED).is_file() or has_all_parts(folder)
 
     def install(self, found: Path, target: Path) -> bool:
         packed = self.read(found)

@@ -11,6 +11,7 @@ from torch import nn
 import negmerge_ext
 
 from ..checkpoint import load_weights
+from ..compute import CPU
 from ..console import Reporter
 from ..keys import content_key
 from .interface import Candidate, Checkpoint, Context, Written
@@ -55,10 +56,15 @@ class MergedVector(Candidate):
     def opened(self) -> Iterator[Callable[[float], nn.Module]]:
         patch = self._merge() if self._merged is None else negmerge_ext.Patch.load(self._merged)
         model = self.load(self._context.base.path)
+        # A patch knows a model by its memory, and one that is moved to another device has other memory there.
+        device = self._context.compute.device
+        asked = model if device == CPU.device else self.load(self._context.base.path).to(device)
 
         def at(coefficient: float) -> nn.Module:
             patch.apply(model, scale=coefficient, mode="negate")
-            return model
+            if asked is not model:
+                asked.load_state_dict(model.state_dict())
+            return asked
 
         yield at
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .accuracy import accuracy
-from .mia_efficacy import mia_efficacy
+from .mia_efficacy import efficacy_by_confidence
 from .mia_logistic import Attack, logistic_attack
-from .outputs import Outputs
+from .outputs import Outputs, confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,27 @@ class Measures:
         return cls(**{**plain, "attack": attack if attack is None else Attack(**attack)})
 
 
-def measure(forget: Outputs, retain: Outputs, held_out: Outputs, unseen_forget: Outputs | None) -> Measures:
-    """All measures.
+def measuring(
+    forget: Outputs, retain: Outputs, held_out: Outputs, unseen_forget: Outputs | None
+) -> Callable[[], Measures]:
+    """A function that makes all measures. Attacks take seconds; it may be called in another thread.
 
-    unseen_forget: images that were never trained on, of the classes of the forget set; without them the
-    attack, which does not enter the average gap, is not made.
+    It holds no logits of retained images, so that many may wait. unseen_forget: images that were never
+    trained on, of the classes of the forget set; without them the attack, which does not enter the average
+    gap, is not made.
     """
-    return Measures(
-        forget=accuracy(forget.logits, forget.labels),
-        retain=accuracy(retain.logits, retain.labels),
-        held_out=accuracy(held_out.logits, held_out.labels),
-        mia_efficacy=mia_efficacy(retain, held_out, forget),
-        attack=None if unseen_forget is None else logistic_attack(forget, unseen_forget),
+    of_forget, of_retain, of_held_out = (
+        accuracy(part.logits, part.labels) for part in (forget, retain, held_out)
     )
+    confidences = [confidence(part) for part in (retain, held_out, forget)]
+
+    def measured() -> Measures:
+        return Measures(
+            forget=of_forget,
+            retain=of_retain,
+            held_out=of_held_out,
+            mia_efficacy=efficacy_by_confidence(*confidences),
+            attack=None if unseen_forget is None else logistic_attack(forget, unseen_forget),
+        )
+
+    return measured

@@ -25,8 +25,13 @@ def mia_efficacy(retain: Outputs, unseen: Outputs, forget: Outputs) -> float:
     members as there are non-members from the beginning of the retain set, which must be larger then; here
     they are spread evenly over it.
     """
-    count = min(len(retain.labels), len(unseen.labels))
-    members, others = (confidence(part)[spread(count, len(part.labels))] for part in (retain, unseen))
+    return efficacy_by_confidence(confidence(retain), confidence(unseen), confidence(forget))
+
+
+def efficacy_by_confidence(retain: np.ndarray, unseen: np.ndarray, forget: np.ndarray) -> float:
+    """The same of confidences ``[n]``, which are all that the attack looks at."""
+    count = min(len(retain), len(unseen))
+    members, others = (part[spread(count, len(part))] for part in (retain, unseen))
     attack = SVC(C=3.0, kernel="rbf", gamma="auto")
     attack.fit(np.concatenate([members, others])[:, None], np.repeat([1, 0], count))
-    return float(np.mean(attack.predict(confidence(forget)[:, None]) == 0))
+    return float(np.mean(attack.predict(forget[:, None]) == 0))

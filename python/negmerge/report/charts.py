@@ -51,9 +51,14 @@ def styles(methods: Sequence[str]) -> dict[str, Style]:
     } | {"base": Style("s0", 1)}
 
 
-def forget_against_retain(results: Results) -> Drawn:
-    """Curves of all methods on validation: retain accuracy as a share of the base's, forget accuracy."""
+def forget_against_retain(results: Results) -> Drawn | None:
+    """Curves of all methods on validation: retain accuracy as a share of the base's, forget accuracy.
+
+    ``None`` for a base that has not one image to be retained right: nothing is a share of that.
+    """
     base = results.rows[0].validation.retain
+    if not base:
+        return None
     looks = styles([row.method for row in results.rows])
     shares = [row.validation.retain / base for row in results.rows]
     low = max(0.0, min(_FROM, min(shares) - _MARGIN))
@@ -61,7 +66,7 @@ def forget_against_retain(results: Results) -> Drawn:
     chart = _frame("curves", low, high)
     for level in LEVELS:
         chart.upright(100 * level, "level")
-    if results.retain_floor is not None and base > 0:
+    if results.retain_floor is not None:
         chart.upright(100 * results.retain_floor / base, "floor", "retain floor")
     for row in results.rows:
         look = looks[row.method]

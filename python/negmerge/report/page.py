@@ -17,6 +17,7 @@ from .grid import Grid
 from .matched_table import matched_table
 from .pictures import strips
 from .pool_table import pool_table
+from .published_table import published_table
 from .reference_table import reference_table
 from .retained_table import retained_table
 from .runs import matched_over_runs
@@ -87,6 +88,7 @@ def _of_run(results: Results, recipe_text: str) -> dict[str, Any]:
         "accuracies": accuracy_table(results),
         "retained": retained_table(results),
         "references": reference_table(results),
+        "published": published_table(results),
         "matched": matched_table([results]),
         "agreements": None if results.agreement is None else agreement_table(results.agreement),
         "costs": cost_table(results),

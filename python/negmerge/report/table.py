@@ -105,10 +105,14 @@ def comparison(results: Results) -> str:
         return ""
     reference = next((row for row in searched if row.method == "negmerge"), searched[-1])
     compared = "; ".join(_compared(row, reference) for row in searched if row is not reference)
-    forget, retain = (100 / max(results.images["test"][part], 1) for part in ("forget", "retain"))
-    return (
-        f"On test, {compared}. One image is {forget:.1f} points of forget, {retain:.1f} of retain accuracy."
-    )
+    forget, retain = (_step(results.images["test"][part]) for part in ("forget", "retain"))
+    return f"On test, {compared}. One image is {forget} points of forget, {retain} of retain accuracy."
+
+
+def _step(images: int) -> str:
+    """Points of accuracy that one of so many images is, to at least one digit that is not zero."""
+    points = 100 / max(images, 1)
+    return f"{points:.1f}" if points >= 0.1 else f"{points:.1g}"
 
 
 def _compared(row: Row, reference: Row) -> str:

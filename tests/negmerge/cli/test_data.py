@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 from data_files import write_mnist_like
@@ -55,3 +56,32 @@ def test_a_copy_that_is_damaged_is_reported(invoke, tmp_path, monkeypatch):
     done = invoke("data", "get", "mnist", "--data-dir", tmp_path)
     assert done.returncode == 1
     assert "are not the published ones" in done.stderr
+
+
+def test_pack_writes_parts_that_are_read_as_a_data_set(invoke, tmp_path, monkeypatch):
+    write_mnist_like(tmp_path / "here" / "mnist")
+    source = DATA_SETS.get("mnist")
+    sha256 = source.read(tmp_path / "here" / "mnist").image_set("mnist").sha256()
+    monkeypatch.setattr("negmerge.data.mnist.MNIST", dataclasses.replace(source, sha256=sha256))
+    words = ("data", "pack", "mnist", "-o", tmp_path / "there", "--part-size", "80kB")
+    done = invoke(*words, "--data-dir", tmp_path / "here", "--json")
+    assert done.returncode == 0, done.stderr
+    files = json.loads(done.stdout)["mnist"]
+    assert [file.rpartition("/")[2] for file in files] == [
+        f"images-{part}-of-{len(files)}.safetensors" for part in range(1, len(files) + 1)
+    ]
+    listed = json.loads(invoke("data", "list", "--json", "--data-dir", tmp_path / "there").stdout)
+    assert next(one for one in listed["data_sets"] if one["name"] == "mnist")["ready"]
+    again = invoke(*words, "--data-dir", tmp_path / "there")
+    assert again.returncode == 4
+    assert "holds a data set in parts" in again.stderr
+
+
+def test_pack_of_what_is_not_in_one_file_or_not_there(invoke, tmp_path):
+    done = invoke("data", "pack", "digits", "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert "digits is not kept in one file" in done.stderr
+    done = invoke("data", "pack", "cifar10", "-o", tmp_path / "out", "--data-dir", tmp_path)
+    assert done.returncode == 3
+    assert "negmerge data get cifar10" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,9 +1,13 @@
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 import typer
-from negmerge.cli.failures import Terminated, describe, exit_code, guarded
+from negmerge.cli import failures, stopping
+from negmerge.cli.failures import describe, exit_code, guarded
+from negmerge.cli.stopping import Terminated
 
 from negmerge_ext import errors
 
@@ -106,6 +110,57 @@ def test_notes_of_an_interruption_are_told():
     stopped.__notes__ = ["Continue with resume"]
     assert "Continue with resume" in describe(stopped)
     assert exit_code(Terminated()) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "says"),
+    [(KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "stopped by SIGTERM")],
+)
+def test_a_signal_that_a_library_made_another_exception_of(capsys, monkeypatch, stop, code, says):
+    monkeypatch.setattr(stopping, "_arrived", stop)
+    monkeypatch.setattr(failures, "drop_stdout", lambda: None)
+    found, message = run(ValueError("only one element tensors"), capsys)
+    assert found == code
+    assert message == f"negmerge: {says}. It came out as ValueError: only one element tensors\n"
+    assert run(stop(), capsys) == (code, f"negmerge: {says}\n")
+    assert run(BrokenPipeError(), capsys) == (code, "")
+
+
+#: Signals itself in the middle of a command, and lets a finalizer or a command make something else of that.
+STOPPED = """
+import os, signal, sys
+from negmerge.cli import main
+import negmerge.cli.info
+
+def info(**options):
+    try:
+        os.kill(os.getpid(), signal.{signal})
+        while True:
+            pass
+    except KeyboardInterrupt:
+        {then}
+
+negmerge.cli.info.COMMAND.callback = {guard}(info)
+sys.argv = ["negmerge", "info"]
+main()
+"""
+
+
+@pytest.mark.parametrize("guard", ["negmerge.cli.failures.guarded", ""])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("then", ["raise ValueError('lost') from None", "sys.exit(1)", "raise"])
+def test_the_exit_code_of_a_signal_whatever_becomes_of_it(guard, name, code, then):
+    program = STOPPED.format(signal=name, then=then, guard=guard)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_usage_errors_and_exits_pass_unchanged():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from negmerge import evaluating
 from negmerge.console import Reporter
 from negmerge.pipeline import run
 from negmerge.recipe_file import parse_recipe
@@ -76,7 +77,7 @@ def test_devices_that_cannot_be(invoke, recipe, tmp_path, devices, code, problem
     assert problem in " ".join(done.stderr.split())
 
 
-def test_evaluate_gives_what_the_run_recorded(invoke, finished, recipe, tmp_path):
+def test_evaluate_gives_what_the_run_recorded(invoke, finished, recipe, monkeypatch):
     files = [finished / "run" / "base.safetensors", finished / "run" / "merged" / "negmerge.safetensors"]
     done = invoke("evaluate", recipe, *files, "-o", finished / "run", "--json")
     assert done.returncode == 0, done.stderr
@@ -89,6 +90,7 @@ def test_evaluate_gives_what_the_run_recorded(invoke, finished, recipe, tmp_path
     assert plain["retrained"]["test"] == rows["retrain"]["test"]
 
     records = {path: path.stat().st_mtime_ns for path in (finished / "run" / "evaluated").iterdir()}
+    monkeypatch.setattr(evaluating, "load_given", lambda *given: pytest.fail("it is recorded"))
     again = invoke("evaluate", recipe, *files, "-o", finished / "run")
     assert "base.safetensors" in again.stdout
     assert "Retrain" in again.stdout
@@ -107,11 +109,12 @@ def test_evaluate_without_a_run_has_accuracies_only(invoke, finished, recipe, tm
     assert one["test"] == rows[0]["test"]
 
 
-def test_evaluate_names_every_tensor_that_does_not_fit(invoke, finished, recipe, tmp_path):
+def test_evaluate_names_every_tensor_that_does_not_fit(invoke, finished, recipe, tmp_path, monkeypatch):
     tensors = load_file(finished / "run" / "base.safetensors")
     tensors["head.weight"] = tensors["head.weight"][:3].clone()
     tensors["extra"] = tensors.pop("head.bias")
     save_file(tensors, tmp_path / "other.safetensors")
+    monkeypatch.setattr(evaluating, "load_given", lambda *given: pytest.fail("headers tell it"))
     done = invoke("evaluate", recipe, tmp_path / "other.safetensors", "-o", tmp_path / "run")
     assert (done.returncode, done.stdout) == (3, "")
     for said in ("'head.bias': is missing", "'extra': is no tensor", "'head.weight': has shape [3, 16]"):

