@@ -42,6 +42,7 @@ def context_in(folder: Path, base: Checkpoint, pool: Sequence[Checkpoint] = ()) 
         base=base,
         pool=pool,
         build_model=build,
+        build_tuned=build,
         training=Training(epochs=2, learning_rate=0.01, batch_size=16),
         training_examples=training_examples,
         training_key="training key",

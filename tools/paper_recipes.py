@@ -33,12 +33,21 @@ EPOCHS = {
     "svhn": 30,
 }
 
+#: Ends of the names of files: rows of table 1, what is said of attention, and the last key of the pool. The
+#: released code leaves attention alone in one of these kinds only.
+KINDS = {
+    "": ("table 1", "Attention is left alone; the paper is silent on it.", "freeze: attention"),
+    "-linear": ("table 1, linear", "Attention is trained, too.", "linearised: true"),
+}
+#: Backbones of which the paper has linear rows that are known.
+LINEAR = ("vit-b-32",)
+
 CLIP = """\
-# NegMerge, table 1: CLIP {architecture} forgets {data_set}, ImageNet is retained.
-# Pool, search and splits are the released code's. Attention is left alone; the paper is silent on it.
+# NegMerge, {table}: CLIP {architecture} forgets {data_set}, ImageNet is retained.
+# Pool, search and splits are the released code's. {attention}
 # Data: negmerge data get {data_set}; ImageNet by hand. Needs a GPU.
 
-name: clip-{backbone}-{data_set}
+name: clip-{backbone}{kind}-{data_set}
 threads: 8
 
 data: {{name: {data_set}, validation: paper}}
@@ -59,7 +68,7 @@ pool:
   flip: true
   randaugment_n: [1, 2, 3]
   randaugment_m: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
-  freeze: attention
+  {last}
 
 search:
   objective: forget
@@ -131,14 +140,20 @@ methods: [retrain, single, uniform, greedy, ties, magmax, conflict, negmerge]
 def recipes() -> dict[str, str]:
     """Texts by file name."""
     texts = {
-        f"clip-{backbone}-{data_set}.yaml": CLIP.format(
+        f"clip-{backbone}{kind}-{data_set}.yaml": CLIP.format(
             backbone=backbone,
+            kind=kind,
             architecture=architecture,
             data_set=data_set,
             epochs=epochs,
+            table=table,
+            attention=attention,
+            last=last,
             accumulation=f"\n  accumulation: {ACCUMULATION[backbone]}" if backbone in ACCUMULATION else "",
         )
         for backbone, architecture in BACKBONES.items()
+        for kind, (table, attention, last) in KINDS.items()
+        if not kind or backbone in LINEAR
         for data_set, epochs in EPOCHS.items()
     }
     tables = {"resnet18": "table 2", "vgg16": "appendix"}

@@ -81,58 +81,60 @@ def evaluate_checkpoints(
 ) -> EvaluatedFiles:
     """Evaluate checkpoints of the recipe's model on its validation and test splits.
 
+    Where the recipe linearises its pool they are taken for members of that, or merges, except for Retrain.
     Each is recorded in the run's folder ``root`` and not evaluated again. Raises what opening the folder
     does, and subclasses of :class:`~negmerge_ext.errors.InputError` for a file that is no checkpoint of that
     model, before any is evaluated.
     """
     sources = [open_checkpoint(file) for file in files]
     with opened(recipe, recipe_text, root) as (task, folder):
-        base_key = task.base_key
-        if knows_text(recipe.model.name):  # heads come from the base's text tower
+        base = Checkpoint(folder.base.file, task.base_key, 0.0)
+        # Heads come from the base's text tower; what is linearised is the base.
+        if knows_text(recipe.model.name) or recipe.pool.linearised:
             base, task = make_base(task, folder, reporter)
-            base_key = base.key
         model = task.build_model()
         for source in sources:
             check_fits(model, source)
-        reference = _reference(task, folder, base_key)
-        measures = reference is not None
-        found = [
-            _evaluated(source, base_key, task, folder, reporter, measures=measures) for source in sources
-        ]
-        retrained = (
-            None
-            if reference is None
-            else _evaluated(open_checkpoint(reference), base_key, task, folder, reporter, measures=True)
-        )
+        reference = _reference(task, folder, base)
+
+        def evaluated(source: GivenCheckpoint) -> EvaluatedFile:
+            return _evaluated(source, base, task, folder, reporter, reference)
+
+        found = [evaluated(source) for source in sources]
+        retrained = None if reference is None else evaluated(open_checkpoint(reference[0]))
         return EvaluatedFiles(task.forgotten, task.counts("validation", "test"), tuple(found), retrained)
 
 
-def _reference(task: Task, folder: RunFolder, base_key: str) -> Path | None:
-    """The checkpoint of Retrain, if the run has trained it for this recipe."""
-    context = context_of(task, folder, Checkpoint(folder.base.file, base_key, 0.0), None)
+def _reference(task: Task, folder: RunFolder, base: Checkpoint) -> tuple[Path, str] | None:
+    """The checkpoint of Retrain and its SHA-256, if the run has trained it for this recipe."""
+    context = context_of(task, folder, base, None)
     (candidate,) = METHODS.get(REFERENCE).candidates(context)
     artefact = folder.trained(candidate.name)
-    return None if artefact.finished(candidate.key) is None else artefact.file
+    if artefact.finished(candidate.key) is None:
+        return None
+    return artefact.file, sha256_of([artefact.file])
 
 
 def _evaluated(
     source: GivenCheckpoint,
-    base_key: str,
+    base: Checkpoint,
     task: Task,
     folder: RunFolder,
     reporter: Reporter,
-    *,
-    measures: bool,
+    reference: tuple[Path, str] | None,
 ) -> EvaluatedFile:
     # What is recorded is not loaded; what is not comes out of the system's cache, as it was just read.
     digest = sha256_of(file.path for file in source.files)
+    measures = reference is not None
+    linearised = task.recipe.pool.linearised and not (reference and digest == reference[1])
     artefact = folder.evaluated(digest[:16])
-    key = content_key("evaluated", digest, base_key, task.division_key, measures)
+    kind = ["linearised"] if linearised else []
+    key = content_key("evaluated", digest, base.key, task.division_key, measures, *kind)
     if (facts := artefact.finished(key)) is not None:
         return EvaluatedFile.from_dict({**facts, "file": str(source.path)})
     artefact.begin()
     with reporter.stage(f"Evaluating {source.path}", 1) as stage:
-        model = load_given(task.build_model(), source)
+        model = load_given(task.build_tuned(base.path) if linearised else task.build_model(), source)
         found = EvaluatedFile(
             file=str(source.path), sha256=digest, **task.evaluation.evaluated(model, measures=measures)
         )

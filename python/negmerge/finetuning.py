@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .checkpoint import load_weights, save_weights
@@ -31,17 +31,19 @@ def finetune(task: Task, base: Path, job: Job, epoch_done: Callable[[], None]) -
     members that it had before. Raises what :func:`~negmerge.train.train` does.
     """
     recipe = task.recipe
-    model = load_weights(task.build_model(), base)
+    model = load_weights(task.build_tuned(base), base)
     # What is left out has its default: a hyper-parameter that a later version adds changes no seed. Nor does
     # the number of parts that a step is computed in.
     hyperparameters = job.training.model_dump(mode="json", exclude_defaults=True, exclude={"accumulation"})
+    # Derivatives in forward mode and autocast do not go together; torch mixes their dtypes up.
+    compute = replace(task.compute, lower=None) if recipe.pool.linearised else task.compute
     start = time.perf_counter()
     loss = train(
         model,
         task.training_examples("forget"),
         job.training,
         seed=derived_seed("member", recipe.seed, hyperparameters),
-        compute=task.compute,
+        compute=compute,
         freeze=recipe.pool.freeze,
         freeze_statistics=recipe.pool.freeze_statistics,
         epoch_done=epoch_done,

@@ -6,7 +6,8 @@ ICCV 2017.
 The maps are those of the last feature map of the network: what the last module returned, in the order of
 execution, that still has height and width above 1, and that only vectors come behind. This is the output of
 the last stage of a ResNet, VGG, EfficientNet or Swin transformer. A plain vision transformer has tokens
-instead, which reach the class through one of them, and gets no maps.
+instead, which reach the class through one of them, and gets no maps; nor does a linearised model, whose
+logits do not follow from what its modules return.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from .models.linearised import Linearised
 
 #: Modules that make their input smaller or larger whatever it shows: no place to look for evidence.
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Upsample)
@@ -46,6 +49,8 @@ def grad_cam(
     the model returns, unless these are logits. The model is left in eval mode. Raises
     :class:`NoFeatureMapError`.
     """
+    if isinstance(model, Linearised):
+        raise NoFeatureMapError("the logits of a linearised model do not follow from a feature map")
     model.eval()
     device = next(model.parameters(), images).device
     with torch.enable_grad(), _recording(model) as found:

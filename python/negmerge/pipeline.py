@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from .base import base_row, make_base
@@ -120,6 +121,7 @@ def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned 
         base=base,
         pool=() if pool is None else pool.checkpoints,
         build_model=task.build_model,
+        build_tuned=partial(task.build_tuned, base.path),
         training=task.recipe.training,
         training_examples=task.training_examples,
         training_key=content_key(base.key, task.division_key),

@@ -54,7 +54,10 @@ class Merging(Protocol):
 def member_keys(task: Task, base: Checkpoint) -> list[str]:
     """Content keys of the pool's fine-tunings."""
     spec = task.recipe.pool
-    shared = content_key(base.key, task.forget_key, spec.freeze, spec.freeze_statistics, task.numerics_key)
+    kind = ["linearised"] if spec.linearised else []
+    shared = content_key(
+        base.key, task.forget_key, spec.freeze, spec.freeze_statistics, task.numerics_key, *kind
+    )
     return [content_key("member", shared, member) for member in spec.members()]
 
 

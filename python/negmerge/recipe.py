@@ -238,7 +238,8 @@ class Pool(Section):
     fine-tuning leaves alone: glob patterns of parameter names, and ``attention`` for every parameter of an
     attention layer, which NegMerge's released code leaves alone in CLIP. freeze_statistics: BatchNorm
     normalises by the running statistics of the base, which stay as they are; otherwise by those of each
-    batch, and its running statistics move, which no merge takes up.
+    batch, and its running statistics move, which no merge takes up. linearised: what is fine-tuned, merged
+    and evaluated is the base's first-order Taylor expansion in its parameters.
     """
 
     epochs: Axis[Epochs]
@@ -263,11 +264,20 @@ class Pool(Section):
     clip: PositiveFloat | None = 1.0
     freeze: Annotated[list[str], BeforeValidator(_as_list)] = []
     freeze_statistics: bool = True
+    linearised: bool = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> Pool:
         _require_milestones(self.schedule, self.milestones)
         _require_images_for(self.accumulation, self.batch_size)
+        return self
+
+    @model_validator(mode="after")
+    def _expanded_around_one_model(self) -> Pool:
+        if self.linearised and not self.freeze_statistics:
+            raise ValueError(
+                "linearised expands the base with its own statistics; leave freeze_statistics out"
+            )
         return self
 
     @property

@@ -6,20 +6,25 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import nn
 
+from .checkpoint import load_weights
 from .compute import Compute
 from .data.divided import DataSet
 from .data.examples import Examples, Part
 from .data.image_set import ImageSet
 from .data.index_file import read_index_file
 from .data.selection import require_other_data, select
+from .errors import RecipeError
 from .evaluate import Evaluation, Split
 from .keys import content_key, derived_seed
 from .methods import REFERENCE
 from .models import MODELS, knows_text
+from .models.linearised import Linearised
 from .models.shape import Shape
 from .models.weights import pretrained_key
 from .recipe import Recipe
@@ -54,7 +59,10 @@ class Task:
             recipe = recipe.model_copy(update={"forget": read_index_file(recipe.forget)})
             parts, forgotten = _within(sets[0], recipe)
         task = cls(recipe=recipe, compute=compute, sets=sets, parts=parts, forgotten=forgotten)
-        task.build_model()  # options that the architecture lacks are found before anything is written
+        # Options that the architecture lacks are found before anything is written.
+        model = task.build_model()
+        if recipe.pool.linearised:
+            _require_linearisable(model, recipe.model.name, sets[0].images)
         return task
 
     def counts(self, *splits: Split) -> dict[str, dict[str, int]]:
@@ -150,6 +158,13 @@ class Task:
         """The architecture with its initial weights, the same every time."""
         return copy.deepcopy(self._initial)
 
+    def build_tuned(self, base: Path) -> nn.Module:
+        """What takes the weights of a fine-tuned or merged checkpoint: the architecture, or the Taylor
+        expansion of the checkpoint ``base``.
+        """
+        model = self.build_model()
+        return Linearised(load_weights(model, base)) if self.recipe.pool.linearised else model
+
     @cached_property
     def _initial(self) -> nn.Module:
         spec, data = self.recipe.model, self.sets[0]
@@ -167,6 +182,19 @@ class Task:
             )
             model: nn.Module = MODELS.get(spec.name)(spec, shape)
             return model
+
+
+def _require_linearisable(model: nn.Module, name: str, images: ImageSet) -> None:
+    """Raise :class:`~negmerge.errors.RecipeError` unless the expansion of ``model`` can be trained."""
+    pixels = torch.zeros(1, images.channels, *images.images.shape[-2:])
+    expanded = Linearised(model)
+    try:
+        torch.autograd.grad(expanded(pixels).sum(), list(expanded.parameters()), allow_unused=True)
+    except RuntimeError as problem:  # NotImplementedError is one
+        raise RecipeError(
+            f"pool.linearised: {name} has no derivative in forward mode: {problem}",
+            remedy="Use another architecture, or leave pool.linearised out",
+        ) from problem
 
 
 def _whole_sets(sets: tuple[DataSet, ...]) -> dict[Split, Part]:

@@ -43,6 +43,7 @@ def test_numbers_with_an_exponent_and_no_point_are_numbers(small_text):
     [
         ("search:", "serach:", 12, "'search'"),
         ("  freeze:", "  freez:", 11, "'freeze'"),
+        ("  freeze:", "  linearized: true\n  freeze:", 11, "'linearised'"),
         ("{points: 6", "{point: 6", 12, "'points'"),
         ("width: 4", "widht: 4", 5, "'width'"),
     ],
@@ -108,6 +109,11 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
             "batch_size: 32",
             "batch_size: 32\n  accumulation: 33",
             "pool: accumulation: a step of batch_size 32 has no 33 parts",
+        ),
+        (
+            "batch_size: 32",
+            "{linearised: true, freeze_statistics: false}",
+            "pool: linearised expands the base with its own statistics",
         ),
         ("batch_size: 32", "randaugment_m: 11", "pool.randaugment_m[0]: Input should be less than or equal"),
         (
@@ -181,7 +187,7 @@ def test_retrain_is_for_classifiers(small_text):
 
 def test_pool_and_training_have_the_same_hyper_parameters():
     names = set(Training.model_fields)
-    assert names == set(Pool.model_fields) - {"freeze", "freeze_statistics"}
+    assert names == set(Pool.model_fields) - {"freeze", "freeze_statistics", "linearised"}
     same = {name: Training.model_fields[name].default for name in names - {"epochs", "learning_rate"}}
     pool = Pool(epochs=1, learning_rate=1.0)
     assert pool.members() == [Training(epochs=1, learning_rate=1.0)]

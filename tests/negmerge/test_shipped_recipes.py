@@ -22,7 +22,7 @@ def test_all_parse_and_are_called_as_their_files(name):
 
 def test_the_papers_tables_are_all_there():
     clip = [name for name in PAPER if name.startswith("paper/clip-")]
-    assert len(clip) == 8 * 3
+    assert len(clip) == 8 * 3 + 8
     for name in clip:
         recipe, _ = embedded_recipe(name)
         assert len(recipe.pool.members()) == 30
@@ -31,6 +31,7 @@ def test_the_papers_tables_are_all_there():
         assert [one.name for one in recipe.retain] == ["imagenet"]
         assert recipe.pool.batch_size == 128
         assert recipe.pool.accumulation == (2 if "vit-l-14" in name else 1)
+        assert recipe.pool.linearised == ("-linear-" in name) == (not recipe.pool.freeze)
     for name in ("resnet18", "vgg16"):
         recipe, _ = embedded_recipe(f"paper/cifar10-{name}-random")
         assert len(recipe.pool.members()) == 27

@@ -62,15 +62,18 @@ class Context:
     """What a run offers to a method.
 
     pool: its files are not there if ``online`` has what was merged of them. build_model: makes the
-    architecture with its initial weights, the same every time. training: how the base was trained, if it
-    was. training_examples: the images of the training split to be forgotten, or those to be retained, for
-    each data set, with what makes logits of a model's answers. training_key: content key of all that these
-    follow from, and the base's training too. compute: where to train. seed: the recipe's.
+    architecture with its initial weights, the same every time. build_tuned: makes what takes the weights of
+    members of the pool and of their merges, which is the base's Taylor expansion in a recipe that linearises.
+    training: how the base was trained, if it was. training_examples: the images of the training split to be
+    forgotten, or those to be retained, for each data set, with what makes logits of a model's answers.
+    training_key: content key of all that these follow from, and the base's training too. compute: where to
+    train. seed: the recipe's.
     """
 
     base: Checkpoint
     pool: Sequence[Checkpoint]
     build_model: Callable[[], nn.Module]
+    build_tuned: Callable[[], nn.Module]
     training: Training | None
     training_examples: Callable[[Literal["forget", "retain"]], Sequence[Examples]]
     training_key: str

@@ -86,7 +86,7 @@ class MergedVector(Candidate):
         return Written(kept=report.kept, elements=report.model_elements)
 
     def load(self, path: Path) -> nn.Module:
-        return load_weights(self._context.build_model(), path)
+        return load_weights(self._context.build_tuned(), path)
 
     def _merge(self) -> negmerge_ext.Patch:
         if self._patch is not None:

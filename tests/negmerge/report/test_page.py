@@ -197,7 +197,7 @@ def test_a_run_without_retrain_agreement_or_maps_says_so(results):
     assert "Not known: the pool was merged as it was trained" in page.text
     assert "Not recorded" in page.text
     missing = Saliency((), "", "the model ends in tokens", (), torch.empty(0), torch.empty(0))
-    assert "No Grad-CAM of this architecture: the model ends in tokens." in page_of(bare, missing).text
+    assert "No Grad-CAM of these models: the model ends in tokens." in page_of(bare, missing).text
 
 
 def test_a_run_of_nothing_but_a_base_has_a_page(results):

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ..image_input import ImageInput
 
@@ -37,7 +36,7 @@ class Clip:
 
 
 class ImageTower(nn.Module):
-    """Float images ``[n, channels, height, width]`` in [0, 1] become embeddings ``[n, d]`` of length 1.
+    """Float images ``[n, channels, height, width]`` in [0, 1] become embeddings ``[n, d]`` of any length.
 
     Its state dict has the names that the tower has in the whole model, ``visual.…``.
     """
@@ -48,4 +47,5 @@ class ImageTower(nn.Module):
         self.visual = visual
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return functional.normalize(self.visual(self.input(images)).float(), dim=-1)
+        embeddings: torch.Tensor = self.visual(self.input(images))
+        return embeddings

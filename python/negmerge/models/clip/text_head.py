@@ -15,7 +15,8 @@ _BATCH = 256
 
 
 class TextHead(nn.Module):
-    """Logits ``[n, classes]`` of image embeddings ``[n, d]``: the products with ``weight`` ``[classes, d]``.
+    """Logits ``[n, classes]`` of image embeddings ``[n, d]``: brought to length 1, these are multiplied with
+    ``weight`` ``[classes, d]``.
 
     The weight is a buffer outside the state dict: no optimizer and no checkpoint ever sees it.
     """
@@ -27,7 +28,7 @@ class TextHead(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        return embeddings @ self.weight.to(embeddings.dtype).T
+        return functional.normalize(embeddings.float(), dim=-1) @ self.weight.T
 
 
 def head_weights(clip: Clip, texts: Sequence[Sequence[str]], compute: Compute) -> torch.Tensor:
