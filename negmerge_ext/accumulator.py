@@ -28,7 +28,7 @@ from .errors import (
 from .in_memory.copying import copy_tensors
 from .in_memory.overlap import tied_tensors
 from .in_memory.plain_tensor import mark_written, same_elements
-from .in_memory.same_device import check_devices
+from .in_memory.same_device import check_devices, check_output_devices
 from .in_memory.state_dict import MemoryRows, StateDictSource
 from .in_memory.targets import Target, given_target, new_target
 from .in_memory.ties import check_ties
@@ -165,7 +165,7 @@ class Accumulator:
             target = new_target(plan, self._base, self._threads)
         else:
             target = given_target(plan, out)
-            check_devices(plan, lambda: [self._base.label], None, target.rows)
+            check_output_devices(plan, target.rows)
         self._check_target_ties(running, target)
         copied = plan.tensors.compute == COPIED
         try:

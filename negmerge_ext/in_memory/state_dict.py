@@ -121,7 +121,7 @@ class StateDictSource(TabledSource[MemoryRows]):
         if found is not None:
             self.tensors, self._start, self._row_major, self._sizes, self._device = found
             self.values: Sequence[Value] = values
-            if self._device is not None:
+            if self._device is not None and (self._start & 7).any():  # else all are at multiples of any size
                 self._row_major &= self._aligned()
         else:
             _check_names(self.state, label)
