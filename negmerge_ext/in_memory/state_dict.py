@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,12 @@ class MemoryRows:
         for index in np.flatnonzero(~self.row_major).tolist():
             self._copies[index], address[index] = packed_copy(self.values[index])
         return address
+
+    def on_devices(self) -> Iterator[torch.Tensor]:
+        """What lies on devices: tensors, and copies of those that are stored otherwise."""
+        for value in (*self.values, *self._copies.values()):
+            if not self.on_cpu and not isinstance(value, np.ndarray):
+                yield value
 
     def read(self, index: int, offset: int, nbytes: int, address: int) -> None:
         """Copy bytes of a tensor in row-major order, from ``offset`` on, to an address of main memory.
