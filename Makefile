@@ -5,6 +5,7 @@ VENV ?= .venv
 JOBS ?= 2
 BENCH ?= kernel growth new_results small_tensors patch startup out_of_core memory peers
 GPU_BENCH ?= gpu_kernel gpu_model gpu_files
+GPU_RESULTS ?=
 QUICK ?=
 WHEELS ?=
 CUDA_HOME ?= /usr/local/cuda
@@ -54,9 +55,10 @@ GPU_PYTHON = env PYTHONUNBUFFERED=1 PYTHONPATH="$(CURDIR):$(CURDIR)/python:$(CUR
 	PATH="$$($(PYTHON) -c 'import sys; print(sys.exec_prefix)')/bin:$(CURDIR)/$(GPU_PACKAGES)/bin:$$PATH:$(CUDA_HOME)/bin" \
 	$(PYTHON)
 
-gpu-check:  ## everything that needs an NVIDIA GPU: build, tests, sanitizers, benchmarks; offline, ten minutes
+# The sanitizers take longest and come last, so that what ends them does not cost the figures.
+gpu-check:  ## everything that needs an NVIDIA GPU: build, tests, benchmarks, sanitizers; offline
 	$(MAKE) gpu-build
-	$(MAKE) --keep-going --jobs=1 gpu-test gpu-sanitize gpu-bench
+	$(MAKE) --keep-going --jobs=1 gpu-test gpu-bench gpu-sanitize
 
 gpu-build:  ## build the native modules in place for the GPU of this machine
 	$(if $(WHEELS),$(PYTHON) -m pip install --no-index --no-deps --upgrade --target $(GPU_PACKAGES) $(WHEELS)/*.whl)
@@ -74,10 +76,10 @@ gpu-test:  ## run the tests that need a GPU
 gpu-sanitize:  ## run the kernels under compute-sanitizer: memcheck and racecheck
 	$(GPU_PYTHON) tools/gpu_sanitize.py
 
-# Stops at nothing, so that one benchmark that cannot be run does not withhold the others.
-gpu-bench:  ## run the benchmarks that need a GPU; results go to benchmarks/results/
-	failed=; for name in $(GPU_BENCH); do $(GPU_PYTHON) benchmarks/$$name.py $(if $(QUICK),--quick) || failed=1; \
-		done; test -z "$$failed"
+# Stops at nothing, so that one benchmark that cannot be run does not withhold the others. GPU_RESULTS is a folder.
+gpu-bench:  ## run the benchmarks that need a GPU; results go to GPU_RESULTS, or benchmarks/results/
+	failed=; for name in $(GPU_BENCH); do $(GPU_PYTHON) benchmarks/$$name.py $(if $(QUICK),--quick) \
+		$(if $(GPU_RESULTS),--out "$(GPU_RESULTS)/$$name.json") || failed=1; done; test -z "$$failed"
 
 # DATA is a data folder, by default the user's; what is finished in RUNS is not done again.
 reproduce-cifar10: export NEGMERGE_DATA := $(if $(DATA),$(DATA),$(NEGMERGE_DATA))

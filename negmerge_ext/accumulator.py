@@ -26,9 +26,10 @@ from .errors import (
     raise_problems,
 )
 from .in_memory.copying import copy_tensors
+from .in_memory.device_memory import CallOrder
 from .in_memory.overlap import tied_tensors
 from .in_memory.plain_tensor import mark_written, same_elements
-from .in_memory.same_device import check_devices
+from .in_memory.same_device import check_devices, check_output_devices
 from .in_memory.state_dict import MemoryRows, StateDictSource
 from .in_memory.targets import Target, given_target, new_target
 from .in_memory.ties import check_ties
@@ -55,7 +56,9 @@ class Accumulator:
     (8 where the merge computes in fp64) and two bits for the signs, or four such sums and no bits for "ties",
     all on the device that each tensor of the base is on, where the models' tensors must be, too. On CUDA
     devices ``add`` and ``finish`` put their work on torch's current stream and, unless the method trims (as
-    "ties" does), do not wait for it. Not for use by several threads at once.
+    "ties" does), do not wait for it; where calls are on different streams, the device does their work in the
+    order of the calls. (The models and ``out`` are the caller's: what another stream does to them is to be
+    waited for, as for any work in torch.) Not for use by several threads at once.
 
     Parameters
     ----------
@@ -92,10 +95,13 @@ class Accumulator:
         _check_base(source, self._options)
         self._base = snapshot(source)
         self._rows = self._base.rows(self._base.tensors.names)
+        self._devices = np.unique(self._rows.device).tolist()
+        self._order = CallOrder()
         self._inputs: list[InputIdentity] = []  # the base, once a model was added, then the models
         self._tensors = PlannedTensors.copied({})
         self._merged: tuple[int, ...] = ()
         self._sum: RunningSum | None = None
+        self._enter()
 
     @property
     def models(self) -> int:
@@ -113,6 +119,8 @@ class Accumulator:
         """
         if self._inputs:
             self._running()
+        else:
+            self._enter()
         source = open_model(finetuned, f"finetuned[{self.models}]")
         plan: Plan[Any] = make_plan(self._base, [source], self._options, more_to_come=True)
         self._check_compute(plan, source)
@@ -165,7 +173,7 @@ class Accumulator:
             target = new_target(plan, self._base, self._threads)
         else:
             target = given_target(plan, out)
-            check_devices(plan, lambda: [self._base.label], None, target.rows)
+            check_output_devices(plan, target.rows)
         self._check_target_ties(running, target)
         copied = plan.tensors.compute == COPIED
         try:
@@ -271,8 +279,16 @@ class Accumulator:
         names = (self._tensors[index].name for index in self._merged)
         return tensor_stats(names, running.numel.tolist(), rows)
 
+    def _enter(self) -> None:
+        """Have devices do the work of this call after that of earlier ones, on other streams, too."""
+        sums = self._sum
+        self._order.enter(
+            self._devices, lambda: [*self._rows.on_devices(), *(() if sums is None else sums.on_devices())]
+        )
+
     def _running(self) -> RunningSum:
         if self._sum is not None:
+            self._enter()
             return self._sum
         if self._inputs:
             raise PoolError(

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from . import native
 from .checkpoint.preflight import place_problems
 from .engine import stream
 from .engine.preparing import foreseen_problems
-from .errors import NegmergeError, OptionError
-from .in_memory.same_device import check_devices
+from .errors import NegmergeError, OptionError, PoolError
+from .in_memory.same_device import check_output_devices
 from .in_memory.state_dict import StateDictSource
 from .inputs import (
     PATH_TYPES,
@@ -277,12 +278,18 @@ def inspect(
 ) -> MergeReport:
     """Statistics of the merged vector, and how far the fine-tuned checkpoints agree; nothing is written.
 
-    Takes what :func:`merge` takes, and raises what it raises. Each
+    Takes what :func:`merge` takes, but at most 65535 fine-tuned checkpoints, and raises what it raises. Each
     :class:`~negmerge_ext.TensorStats` of the report has the histogram ``agreement`` as well.
     """
     options = Options.parse(method=method, include=include, exclude=exclude)
     settings = parse_settings(max_memory, threads, progress, device)
     models = as_pool(finetuned)
+    if len(models) > native.MOST_COUNTED:
+        raise PoolError(
+            f"finetuned has {len(models)} checkpoints, and the agreement of at most {native.MOST_COUNTED} "
+            "can be counted",
+            remedy="Inspect some of them; merge() takes any number",
+        )
     _, plan = plan_models(base, models, options, settings.device)
     return stream.inspect(plan, settings)
 
@@ -339,7 +346,7 @@ def _merge_into_memory(
         )
     else:
         target = given_target(plan, out)
-        check_devices(plan, lambda: labels, settings.device, target.rows)
+        check_output_devices(plan, target.rows)
     check_ties(plan, target.tied, labels)
     try:
         if any(isinstance(model, PATH_TYPES) for model in [base, *models]):

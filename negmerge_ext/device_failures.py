@@ -30,7 +30,8 @@ TENSORS = Remedies(
 )
 #: Of merges of files on a device that was asked for.
 FILES = Remedies(
-    memory="Give fewer threads (--threads), or leave device (--device) out to merge on the CPU",
+    memory="Give fewer threads (--threads), free what torch keeps (torch.cuda.empty_cache()), "
+    "or leave device (--device) out to merge on the CPU",
     failure="Merge on the CPU (without device, --device), in a new process if CUDA refuses more work",
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 from . import native_cuda
@@ -23,7 +22,7 @@ def worker_memory(slot: int) -> tuple[int, int]:
 
 
 class FileMerger:
-    """Merges on a device what lies in files and in main memory; a context manager that gives its memory back.
+    """Merges on a device what lies in files and in main memory, until it is closed.
 
     Every worker has two *slots* of ``slot`` bytes (a multiple of 128), on the host and on the device: one is
     read into while the device works on the other. Nothing else grows with the number or the size of models.
@@ -52,10 +51,6 @@ class FileMerger:
         except self._cuda.CudaError as problem:
             raise named(problem, self._device, FILES) from problem
 
-    def __enter__(self) -> FileMerger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give all memory back."""
         self._merger.close()

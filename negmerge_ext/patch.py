@@ -120,7 +120,8 @@ class Patch:
         and take about as long as copying the model. A model is known by the memory of its tensors. That its
         patched elements were not changed by anybody else in between is checked; changes to other elements
         of an already patched model go unnoticed. After :meth:`revert` the next call is a first one again.
-        Tensors on CUDA devices are patched there; the first call brings them to the CPU to compare them.
+        Tensors on CUDA devices are patched there, and each call waits for that; the first one brings them to
+        the CPU to compare them.
 
         Raises :class:`~negmerge_ext.errors.PatchMismatchError`, with the model as it was, if that is not
         the base of this patch; :class:`~negmerge_ext.errors.UnsupportedTensorError`,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +28,29 @@ def load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def turned_round(module: ModuleType, on: bool = True) -> Iterator[None]:
+    """Blocks of a launch, and threads of a block within a phase, have their turn from last to first."""
+    library = _library(module)
+    library.emulated_backwards(int(on))
+    try:
+        yield
+    finally:
+        library.emulated_backwards(0)
+
+
+def kernels_not_launched(module: ModuleType) -> list[str]:
+    """The kernels that were not launched since this was asked before."""
+    names = ctypes.create_string_buffer(1 << 16)
+    assert _library(module).emulated_kernels(names, len(names)) > 0
+    return names.value.decode().splitlines()
+
+
+def _library(module: ModuleType) -> ctypes.CDLL:
+    assert module.__file__ is not None
+    return ctypes.CDLL(module.__file__)
 
 
 class Emulated:
@@ -82,6 +107,9 @@ class Merges:
 
     def __call__(self, batch: Sequence[Case], **options: Any) -> Result:
         return merge_cases(batch, by=self.emulated.merge, whole_items=True, **options)
+
+    def turned_round(self, on: bool = True) -> AbstractContextManager[None]:
+        return turned_round(self.emulated.module, on)
 
     def check_plain(self, batch: Sequence[Case], **options: Any) -> None:
         """Merge without asking for anything but the output, and check that."""

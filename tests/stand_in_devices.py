@@ -6,7 +6,7 @@ addresses to kernels of the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,7 @@ from negmerge_ext import native, native_cuda
 from negmerge_ext.in_memory import device_memory, state_dict
 from negmerge_ext.in_memory.device_memory import CPU
 
-#: The current stream of device 0; others follow.
+#: The first current stream of device 0; those of others follow, and its own further ones at multiples of it.
 _STREAM = 1000
 
 
@@ -28,11 +28,15 @@ class StandInDevices:
 
     A tensor is on a device from :meth:`put` on; memory made like it, or with :meth:`empty`, is there, too.
     launches: devices that work was given to, in order. waits: how often a tensor was brought to the CPU.
+    stream_number: of the streams that are current. followed: those that had to wait for an earlier one, the
+    earlier one, and the addresses of the memory that they use from then on.
     """
 
     def __init__(self) -> None:
         self.launches: list[int] = []
         self.waits = 0
+        self.stream_number = 0
+        self.followed: list[tuple[int, int, set[int]]] = []
         self._devices: dict[int, int] = {}  # by address of torch's storage objects
         self._kept: list[torch.UntypedStorage] = []
 
@@ -63,7 +67,17 @@ class StandInDevices:
     @contextmanager
     def launching(self, device: int) -> Iterator[int]:
         self.launches.append(device)
-        yield _STREAM + device
+        yield self.stream(device)
+
+    def stream(self, device: int) -> int:
+        return _STREAM * (1 + self.stream_number) + device
+
+    def follow(self, earlier: int, stream: int, memory: Iterable[torch.Tensor]) -> None:
+        assert stream % _STREAM == earlier % _STREAM, "streams of one device"
+        assert stream == self.stream(stream % _STREAM)
+        used = list(memory)
+        assert {self.device_of(value) for value in used} <= {stream % _STREAM}
+        self.followed.append((earlier, stream, {value.data_ptr() for value in used}))
 
     def install(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
         """Have the package use these devices, and ``module`` as its CUDA module."""
@@ -77,7 +91,7 @@ class StandInDevices:
             return found._replace(device=None if (device == CPU).all() else device)
 
         monkeypatch.setattr(device_memory, "cuda", self)
-        monkeypatch.setattr(native_cuda, "module", lambda: _OnDeviceZero(module))
+        monkeypatch.setattr(native_cuda, "module", lambda: _OnDeviceZero(module, self))
         monkeypatch.setattr(state_dict, "scan", scanned)
         self._forbid_looking(monkeypatch)
         for name in ("merge", "copy", "populate", "remember", "move", "count_magnitudes"):
@@ -118,26 +132,27 @@ class StandInDevices:
 class _OnDeviceZero:
     """A CUDA module that has one device only and no streams, in place of all devices."""
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, module: ModuleType, devices: StandInDevices) -> None:
         self._module = module
+        self._devices = devices
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
 
     def merge(self, device: int, stream: int, *arguments: Any) -> None:
-        assert stream == _STREAM + device
+        assert stream == self._devices.stream(device)
         self._module.merge(0, 0, *arguments)
 
     def count_magnitudes(self, device: int, stream: int, *arguments: Any) -> None:
-        assert stream == _STREAM + device
+        assert stream == self._devices.stream(device)
         self._module.count_magnitudes(0, 0, *arguments)
 
     def remember(self, device: int, stream: int, *arguments: Any) -> None:
-        assert stream == _STREAM + device
+        assert stream == self._devices.stream(device)
         self._module.remember(0, 0, *arguments)
 
     def move(self, device: int, stream: int, *arguments: Any) -> None:
-        assert stream == _STREAM + device
+        assert stream == self._devices.stream(device)
         self._module.move(0, 0, *arguments)
 
 

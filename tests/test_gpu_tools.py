@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from cuda_calls import kernels_not_launched
 from native_builds import tool
 from programs import import_path
+from stand_in_devices import StandInDevices
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = """#!/bin/sh
 here=$(dirname "$0")
 case "$*" in
---help) echo "  --kernel-name arg" ;;
+--help) echo "  --kernel-name arg, --report-api-errors arg" ;;
 *memcheck*--past-the-end) cat "$here/memcheck"; exit 86 ;;
 *racecheck*/race) cat "$here/racecheck"; exit 86 ;;
 *) echo "called with $*" | sed "s|[^ ]*/||g"; case "$*" in *$FAILING*) exit 86 ;; esac ;;
@@ -86,6 +90,7 @@ def test_both_checks_are_run(with_stand_in: str) -> None:
         "racecheck: passed",
     ]
     assert all("under_sanitizer.py" in line for line in lines[::2])
+    assert ["--report-api-errors no" in line for line in lines[::2]] == [True, False]
 
 
 def test_a_finding_fails(with_stand_in: str) -> None:
@@ -125,14 +130,35 @@ def test_a_race_that_cannot_be_compiled_is_told(with_stand_in: str, tmp_path: Pa
 def test_the_program_for_the_sanitizer() -> None:
     done = start("tests/gpu/under_sanitizer.py", "--device", "cpu", path=os.environ["PATH"])
     assert done.returncode == 0, done.stderr
-    parts = ["merges", "mixed_dtypes", "statistics", "accumulators", "patches", "files"]
+    parts = ["merges", "mixed_dtypes", "statistics", "accumulators", "methods", "patches", "files"]
     assert done.stdout.splitlines() == [f"{part}: as on the CPU" for part in parts]
+
+
+@pytest.mark.slow
+def test_the_sanitizers_see_every_kernel(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = StandInDevices()
+    devices.install(monkeypatch, emulated_cuda)
+    program = runpy.run_path(str(ROOT / "tests" / "gpu" / "under_sanitizer.py"))
+    moved = program["moved"]
+    program["merges"].__globals__["moved"] = lambda state, device: devices.put_all(moved(state, "cpu"))
+    kernels_not_launched(emulated_cuda)  # forgets those of other tests
+    for part in program["PARTS"]:
+        part("cuda:0")
+    assert kernels_not_launched(emulated_cuda) == []
 
 
 def test_what_the_build_lacks_is_told(tmp_path: Path) -> None:
     done = start("tools/gpu_build.py", path=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("missing for the build: cmake, ninja, nvcc, c++")
+
+
+def test_an_old_pybind11_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pybind11.py").write_text('__version__, version_info = "2.13.6", (2, 13, 6)')
+    found = os.pathsep.join([str(tmp_path), import_path()])
+    done = start("tools/gpu_build.py", path=tmp_path, PYTHONPATH=found)
+    assert done.returncode == 1
+    assert "pybind11 3.0 or later (here is 2.13.6)" in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -168,3 +194,13 @@ def test_what_the_reproduction_runs() -> None:
     order = ["gpu.require()", "lent/*.whl", "tools/gpu_build.py", "-m negmerge unlearn"]
     assert [next(word for word in order if word in line) for line in lines] == order
     assert "paper/cifar10-resnet18-random --out runs/cifar10-resnet18-random" in lines[-1]
+
+
+def test_results_go_where_they_are_asked_for() -> None:
+    words = [tool("make"), "-n", "gpu-bench", f"PYTHON={sys.executable}", "GPU_BENCH=gpu_files"]
+    usual, asked = (
+        subprocess.run([*words, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for more in ([], ["GPU_RESULTS=/some where"])
+    )
+    assert "--out" not in usual
+    assert '--out "/some where/$name.json"' in asked

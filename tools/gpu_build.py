@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,10 +37,24 @@ def has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+def newer_pybind11() -> str | None:
+    """What ``pyproject.toml`` asks for, and what there is, if that is older."""
+    import pybind11
+
+    asked = re.search(r'"pybind11>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    assert asked is not None
+    least = tuple(map(int, asked[1].split(".")))
+    if tuple(pybind11.version_info[: len(least)]) >= least:
+        return None
+    return f"pybind11 {asked[1]} or later (here is {pybind11.__version__})"
+
+
 def check_requirements() -> None:
     """End the program if the build lacks something; say what later steps lack."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     missing += [name for name in PACKAGES if not has(name)]
+    if has("pybind11") and (wanted := newer_pybind11()):
+        missing.append(wanted)
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
         missing.append("Python.h (the interpreter's headers)")
     if missing:

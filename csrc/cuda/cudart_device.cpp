@@ -3,6 +3,7 @@
 #include "current_device.h"
 #include "device.h"
 #include "enqueue.h"
+#include "preload.h"
 
 namespace negmerge::cuda {
 namespace {
@@ -16,7 +17,17 @@ int told(cudaError_t status) {
 cudaStream_t stream_of(Stream stream) { return static_cast<cudaStream_t>(stream); }
 cudaEvent_t event_of(Event event) { return static_cast<cudaEvent_t>(event); }
 
-int enter(int device, bool* changed) { return told(enter_device(device, changed)); }
+// Whoever works on a device has all kernels loaded: a build without code for it is found out before there is output.
+int enter(int device, bool* changed) {
+  if (const int error = told(enter_device(device, changed))) return error;
+  try {
+    preload_kernels(device);
+  } catch (const CudaError& problem) {
+    if (*changed) leave_device();
+    return problem.code;
+  }
+  return cudaSuccess;
+}
 int leave(bool changed) { return changed ? told(leave_device()) : cudaSuccess; }
 
 int allocate_pinned(void** memory, size_t bytes) { return told(cudaHostAlloc(memory, bytes, cudaHostAllocPortable)); }
@@ -58,7 +69,7 @@ int record(Event event, Stream stream) { return told(cudaEventRecord(event_of(ev
 int wait(Event event) { return told(cudaEventSynchronize(event_of(event))); }
 int synchronise(Stream stream) { return told(cudaStreamSynchronize(stream_of(stream))); }
 
-std::string describe(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
+std::string describe(int error) { return reason_of(static_cast<cudaError_t>(error)); }
 
 }  // namespace
 

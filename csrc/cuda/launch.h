@@ -18,6 +18,7 @@ constexpr int kThreads = 256;
 
 struct Cta {
   uint32_t block;
+  bool backwards = false;  // the loop on the host begins with the last thread
 
   template <class Body>
   NEGMERGE_HD void each(Body&& body) const {
@@ -25,7 +26,7 @@ struct Cta {
     body(static_cast<int>(threadIdx.x));
     __syncthreads();
 #else
-    for (int thread = 0; thread < kThreads; thread++) body(thread);
+    for (int i = 0; i < kThreads; i++) body(backwards ? kThreads - 1 - i : i);
 #endif
   }
 };

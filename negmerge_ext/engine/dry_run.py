@@ -24,6 +24,7 @@ from .placing import Rows
 from .preparing import prepare
 from .sinks import FileSink
 from .trimming import fit_trimming
+from .workers import Mergers
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,18 @@ def dry_run(
 
     Raises what :func:`~negmerge_ext.engine.preparing.prepare` raises; all other problems are listed.
     """
-    prepared = prepare(
-        plan, base, out, settings, inputs=inputs, overwrite=overwrite, verify=verify, resume=resume
-    )
+    with Mergers() as mergers:
+        prepared = prepare(
+            plan,
+            base,
+            out,
+            settings,
+            mergers,
+            inputs=inputs,
+            overwrite=overwrite,
+            verify=verify,
+            resume=resume,
+        )
     output, complete = prepared.output, prepared.finished is not None
     needs = find_needs(plan, FileSink.wants)
     shape = trimming = None

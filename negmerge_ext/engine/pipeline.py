@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .. import dtypes, native, native_cuda_files
+from .. import dtypes, native
 from ..checkpoint.files import FileReader
 from ..checkpoint.journal import Position, ResumePoint
 from ..in_memory.device_memory import CPU
@@ -32,6 +32,7 @@ from .placing import PlacedChunk, Placement, Rows
 from .reads import Readers
 from .sinks import Delivery, Sink
 from .unchanged import check_unchanged
+from .workers import Mergers
 
 #: Chunks that are placed before they are merged: one is merged while the next is read.
 _AHEAD = 2
@@ -81,12 +82,14 @@ def run(
     start: ResumePoint | None = None,
     progress: Progress | None = None,
     kernel: Kernel | None = None,
+    mergers: Mergers | None = None,
 ) -> Result:
     """Execute ``plan`` from ``start`` on (default: the beginning) and deliver its output to ``sink``.
 
     progress: called in this thread at the start and after every step (``settings.progress`` is for the
     functions that show it). kernel: makes the output of each chunk's merged pieces from their base instead of
-    merging models, for a plan that has none.
+    merging models, for a plan that has none. mergers: where a device's workers come from, which stay there;
+    ``None``: they are this run's own.
 
     The result is the same to the bit for every budget and number of threads. The first error of any thread
     ends all of them and is raised as it is, an interrupt too; no thread outlives the call. At the end all
@@ -112,12 +115,13 @@ def run(
     report = progress or (lambda done, total: None)
     report(done, total)
     with (
-        _kernel_for(shape) as merge,
+        Mergers() if mergers is None else nullcontext(mergers) as workers,
         Arena(FRAMES * shape.frame) as arena,
         FileReader() as files,
         Readers(files) as readers,
         _Outbox(sink) as outbox,
     ):
+        merge = _kernel_for(shape, workers)
         placement = Placement(plan, needs, sink.wants)
         chunks = cut(plan.tensors, np.flatnonzero(needs.wanted).tolist(), shape.capacity, position)
         frames = [arena.take(shape.frame) for _ in range(FRAMES)]
@@ -216,14 +220,11 @@ class _Outbox:
         self._thread.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _kernel_for(shape: Shape) -> Iterator[Callable[..., None]]:
+def _kernel_for(shape: Shape, mergers: Mergers) -> Callable[..., None]:
     """:func:`negmerge_ext.native.merge`, or what does the same on the device of ``shape``."""
     if shape.device == CPU:
-        yield partial(native.merge, threads=shape.workers.count)
-        return
-    with native_cuda_files.FileMerger(shape.device, shape.workers.count, shape.workers.slot) as merger:
-        yield merger.merge
+        return partial(native.merge, threads=shape.workers.count)
+    return mergers.get(shape.device, shape.workers).merge
 
 
 def _merge(

@@ -20,7 +20,6 @@ from ..errors import (
     raise_problems,
 )
 from ..in_memory.device_memory import CPU
-from ..native_cuda_files import FileMerger
 from ..options import Options
 from ..plan import Plan, output_tensors
 from ..source import Source
@@ -30,6 +29,7 @@ from .pipeline import Settings
 from .placing import Rows
 from .sinks import FileSink
 from .trimming import fit_trimming
+from .workers import Mergers
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def prepare(
     base: Source[Rows],
     out: Path,
     settings: Settings,
+    mergers: Mergers,
     *,
     inputs: Sequence[str],
     overwrite: bool,
@@ -59,13 +60,15 @@ def prepare(
 ) -> Prepared:
     """Decide what a merge writes to ``out`` and find its problems; nothing is written.
 
+    mergers: gets the workers of a CUDA device.
+
     Raises :class:`~negmerge_ext.errors.OptionError`, :class:`~negmerge_ext.errors.OutputError` or
     :class:`~negmerge_ext.errors.CheckpointError` if there can be no such output, and
     :class:`~negmerge_ext.errors.ResumeError` for the journal of another merge.
     """
     recorded = provenance(plan, input_identities(plan, inputs))
     digest = identity(plan, recorded)
-    over_budget = budget_problems(plan, settings)
+    over_budget = budget_problems(plan, settings, mergers)
     try:
         if resume and digest is None:
             raise OptionError(
@@ -94,18 +97,17 @@ def foreseen_problems(
     return output_problems(output, overwrite=overwrite)
 
 
-def budget_problems(plan: Plan[Rows], settings: Settings) -> list[NegmergeError]:
+def budget_problems(plan: Plan[Rows], settings: Settings, mergers: Mergers) -> list[NegmergeError]:
     """What stands against writing the output of ``plan`` to files within ``settings.max_memory``.
 
-    The memory of a CUDA device is taken and given back, which tells whether it is there.
+    mergers: gets the workers of a CUDA device, which tells whether there is memory for them.
     """
     needs = find_needs(plan, FileSink.wants)
     try:
         shape = fit(plan, needs, settings.max_memory, threads=settings.threads, device=settings.device)
         fit_trimming(plan, settings.max_memory, settings.threads)
         if shape.device != CPU:
-            with FileMerger(shape.device, shape.workers.count, shape.workers.slot):
-                pass
+            mergers.get(shape.device, shape.workers)
     except (MemoryBudgetError, DeviceError, DeviceMemoryError) as problem:
         return [problem]
     return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from ..patches.sections import SEGMENT
 from ..plan import Plan
 from ..stats import NATIVE_STATS
 from .cuda import merge_batch
+
+if TYPE_CHECKING:
+    import torch
 
 #: Compute types by native code.
 _TYPES: dict[int, np.dtype] = {CODES["F64"]: np.dtype(np.float64), CODES["F32"]: np.dtype(np.float32)}
@@ -52,6 +56,12 @@ class RunningSum:
             positive=positive,
             negative=positive + [keep_nbytes(numel) for numel in self.numel.tolist()],
         )
+
+    def on_devices(self) -> Iterator[torch.Tensor]:
+        """Memory of sums and signs that lies on devices."""
+        for room in (*self._values, *self._signs):
+            if (memory := room.on_device) is not None:
+                yield memory
 
     def _value_bytes(self, compute: int) -> int:
         """Bytes of an element's running values."""

@@ -26,6 +26,7 @@ from .preparing import prepare
 from .sinks import FileSink, InMemory, Places, StatisticsOnly
 from .trimming import trim
 from .verifying import VerifyingSink
+from .workers import Mergers
 
 __all__ = ["Settings", "inspect", "merge_into_memory", "merge_to_path", "run"]
 
@@ -58,43 +59,54 @@ def merge_to_path(
     :class:`~negmerge_ext.errors.SourceChangedError` and :class:`~negmerge_ext.errors.VerificationError`.
     """
     began = time.monotonic()
-    prepared = prepare(
-        plan, base, out, settings, inputs=inputs, overwrite=overwrite, verify=verify, resume=resume
-    )
-    raise_problems(prepared.problems)
-    output, finished = prepared.output, prepared.finished
-    if finished is not None:
-        tidy(output)
-        result = None
-        if verify:
-            with reporting(settings.progress) as progress:
-                trimmed = trim(plan, VerifyingSink.wants, settings, progress)
-                checked = _verify(trimmed.plan, output, output.paths, settings, trimmed.progress)
-                result = trimmed.counted(checked)
-        rows = finished.rows if result is None else result.rows
-        return _report(plan, rows, result, began, settings, output=output, resumed=True, verified=verify)
+    with Mergers() as mergers:
+        prepared = prepare(
+            plan,
+            base,
+            out,
+            settings,
+            mergers,
+            inputs=inputs,
+            overwrite=overwrite,
+            verify=verify,
+            resume=resume,
+        )
+        raise_problems(prepared.problems)
+        output, finished = prepared.output, prepared.finished
+        if plan.options.method.trim is not None:
+            mergers.close()  # finding thresholds may take all of max_memory
+        if finished is not None:
+            tidy(output)
+            result = None
+            if verify:
+                with reporting(settings.progress) as progress:
+                    trimmed = trim(plan, VerifyingSink.wants, settings, progress)
+                    checked = _verify(trimmed.plan, output, output.paths, settings, mergers, trimmed.progress)
+                    result = trimmed.counted(checked)
+            rows = finished.rows if result is None else result.rows
+            return _report(plan, rows, result, began, settings, output=output, resumed=True, verified=verify)
 
-    with (
-        Writer(
-            output,
-            digest=prepared.digest,
-            merged=len(plan.merged),
-            numel=[tensor.numel for tensor in plan.tensors],
-        ) as writer,
-        reporting(settings.progress) as progress,
-    ):
-        start = writer.begin(resume=resume)
-        trimmed = trim(plan, FileSink.wants, settings, progress, passes=1 + verify)
-        plan = trimmed.plan
-        first, second = in_two_passes(trimmed.progress) if verify else (trimmed.progress, None)
-        rows = np.zeros(len(plan.merged), NATIVE_STATS) if start is None else start.rows
-        sink = FileSink(writer, _places(plan, output), rows)
-        result = run(plan, sink, settings, start=start, progress=first)
-        writer.finish(Position(len(plan.tensors), 0), result.rows)
-        read = result.bytes_read
-        if verify:
-            read += _verify(plan, output, writer.paths, settings, second).bytes_read
-        writer.publish()
+        with (
+            Writer(
+                output,
+                digest=prepared.digest,
+                merged=len(plan.merged),
+                numel=[tensor.numel for tensor in plan.tensors],
+            ) as writer,
+            reporting(settings.progress) as progress,
+        ):
+            start = writer.begin(resume=resume)
+            trimmed = trim(plan, FileSink.wants, settings, progress, passes=1 + verify)
+            plan = trimmed.plan
+            first, second = in_two_passes(trimmed.progress) if verify else (trimmed.progress, None)
+            rows = np.zeros(len(plan.merged), NATIVE_STATS) if start is None else start.rows
+            sink = FileSink(writer, _places(plan, output), rows)
+            result = run(plan, sink, settings, start=start, progress=first, mergers=mergers)
+            writer.finish(Position(len(plan.tensors), 0), result.rows)
+            read = result.bytes_read
+            if verify:
+                read += _verify(plan, output, writer.paths, settings, mergers, second).bytes_read
+            writer.publish()
     return _report(
         plan,
         result.rows,
@@ -139,10 +151,15 @@ def inspect(plan: Plan[Rows], settings: Settings) -> MergeReport:
 
 
 def _verify(
-    plan: Plan[Rows], output: Output, paths: Sequence[Path], settings: Settings, progress: Progress | None
+    plan: Plan[Rows],
+    output: Output,
+    paths: Sequence[Path],
+    settings: Settings,
+    mergers: Mergers,
+    progress: Progress | None,
 ) -> Result:
     sink = VerifyingSink(paths, output, _places(plan, output), plan)
-    return run(plan, sink, settings, progress=progress)
+    return run(plan, sink, settings, progress=progress, mergers=mergers)
 
 
 def _places(plan: Plan[Rows], output: Output) -> Places:

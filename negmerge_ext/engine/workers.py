@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import TracebackType
 
 from .. import native, native_cuda_files
+from ..native_cuda_files import FileMerger
 
 #: A slot of this size takes so long to be copied to a device that starting the copy is nothing beside it.
 _LARGEST_SLOT = 4 << 20
@@ -33,6 +35,44 @@ class Workers:
     def device_bytes(self) -> int:
         """Memory of the device that all of them take."""
         return self.count * native_cuda_files.worker_memory(self.slot)[1] if self.slot else 0
+
+
+class Mergers:
+    """The workers of a device, at most one set of them at a time; a context manager that gives them back.
+
+    Pinned memory takes long to be had: what a preflight was given is kept for the run, and for the next run
+    if that wants the same.
+    """
+
+    def __init__(self) -> None:
+        self._merger: FileMerger | None = None
+        self._made_for: tuple[int, Workers] | None = None
+
+    def get(self, device: int, workers: Workers) -> FileMerger:
+        """Such workers of that device: those that are there, or new ones in their place.
+
+        Raises :class:`~negmerge_ext.errors.DeviceError` and
+        :class:`~negmerge_ext.errors.DeviceMemoryError`.
+        """
+        if self._merger is None or self._made_for != (device, workers):
+            self.close()
+            self._merger = FileMerger(device, workers.count, workers.slot)
+            self._made_for = device, workers
+        return self._merger
+
+    def close(self) -> None:
+        """Give the workers' memory back; others can be had afterwards."""
+        if self._merger is not None:
+            self._merger.close()
+            self._merger = None
+
+    def __enter__(self) -> Mergers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def threads_of_cpu(threads: int | None, scratch: int, spare: int) -> Workers:

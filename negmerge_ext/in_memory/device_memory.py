@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..device_failures import named_failures
 
@@ -55,9 +55,53 @@ class TorchCuda:
         with torch.cuda.device(device):
             yield torch.cuda.current_stream(device).cuda_stream
 
+    def stream(self, device: int) -> Any:
+        """The current stream of a device."""
+        import torch
+
+        return torch.cuda.current_stream(device)
+
+    def follow(self, earlier: Any, stream: Any, memory: Iterable[torch.Tensor]) -> None:
+        """Have the current ``stream`` wait for what is on an ``earlier`` one, and use ``memory``, too.
+
+        A graph that captures the stream has nothing to wait for: torch finishes all work before it begins.
+        """
+        import torch
+
+        with torch.cuda.device(stream.device):
+            if not torch.cuda.is_current_stream_capturing():
+                stream.wait_stream(earlier)
+        for tensor in memory:
+            tensor.record_stream(stream)
+
 
 #: The one in use.
 cuda = TorchCuda()
+
+
+class CallOrder:
+    """Calls that share memory of devices, on whatever streams are current: in the order in which they came.
+
+    Memory that was taken on one stream and is used on another is given to nobody before that use is over.
+    """
+
+    def __init__(self) -> None:
+        self._streams: dict[int, Any] = {}
+
+    def enter(self, devices: Iterable[int], memory: Callable[[], Iterable[torch.Tensor]]) -> None:
+        """Begin a call that works on ``devices``; memory: what is shared so far.
+
+        Raises :class:`~negmerge_ext.errors.DeviceError`.
+        """
+        for device in devices:
+            if device == CPU:
+                continue
+            with named_failures(device):
+                stream = cuda.stream(device)
+                earlier = self._streams.setdefault(device, stream)
+                if stream != earlier:
+                    cuda.follow(earlier, stream, (one for one in memory() if cuda.device_of(one) == device))
+                    self._streams[device] = stream
 
 
 @contextmanager

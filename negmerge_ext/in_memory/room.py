@@ -52,6 +52,11 @@ class Room:
             with named_failures(self._device):
                 self._value.copy_(torch.from_numpy(raw))
 
+    @property
+    def on_device(self) -> torch.Tensor | None:
+        """The bytes, if they are on a device."""
+        return None if isinstance(self._value, np.ndarray) else self._value
+
     def part(self, begin: int, like: torch.Tensor) -> torch.Tensor:
         """Some of a device's room as a raw tensor of the shape and element size of ``like``, row-major."""
         raw = raw_tensor(like)

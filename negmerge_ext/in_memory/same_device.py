@@ -14,47 +14,57 @@ from ..source import Unfit
 from .device_memory import CPU, device_name
 from .state_dict import MemoryRows
 
+#: What to do about a tensor that is elsewhere than the base's.
+_TOGETHER = "Give all models and out on one device; files are merged from main memory"
 
-def check_devices(
-    plan: Plan[Any], labels_of: Callable[[], list[str]], asked: int | None, out: MemoryRows | None = None
-) -> None:
-    """Raise :class:`~negmerge_ext.errors.DeviceError` for tensors that are on a wrong device.
+
+def check_devices(plan: Plan[Any], labels_of: Callable[[], list[str]], asked: int | None) -> None:
+    """Raise :class:`~negmerge_ext.errors.DeviceError` for inputs that are on a wrong device.
 
     A base in a file can be merged on any device, with models in files and in main memory. labels_of:
     tells how errors name the base and each model. asked: the device that the user asked for; ``None``: any.
-    out: the output's tensors, if they were given.
     """
     inputs = (plan.base, *plan.finetuned)
-    everything = inputs if out is None else (*inputs, out)
-    elsewhere = [rows for rows in everything if isinstance(rows, MemoryRows) and not rows.on_cpu]
+    elsewhere = [rows for rows in inputs if isinstance(rows, MemoryRows) and not rows.on_cpu]
     if asked in (None, CPU) and not elsewhere:
         return
     labels = labels_of()
     merged = plan.tensors.merged
-    base = _devices(plan.base, len(plan.tensors))
+    base = _devices(plan.base, len(plan.tensors))[merged]
     problems: list[NegmergeError] = []
     if asked is not None and isinstance(plan.base, MemoryRows):
-        wrong = merged[base[merged] != asked]
+        wrong = np.flatnonzero(base != asked)
         faults = [
-            f"is on {device_name(base[index])}, not on {device_name(asked)}" for index in wrong.tolist()
+            f"is on {device_name(number)}, not on {device_name(asked)}" for number in base[wrong].tolist()
         ]
         remedy = (
             "Leave device (--device) out (tensors are merged where they lie, files on the CPU) or move it"
         )
-        problems += _problems(plan, labels[0], wrong, faults, remedy)
-    others = [(merged, rows, label) for rows, label in zip(plan.finetuned, labels[1:], strict=True)]
-    if out is not None:
-        others.append((np.arange(len(base)), out, "out"))
-    for tensors, rows, label in others:
-        found = _devices(rows, len(tensors))
-        wrong = np.flatnonzero(found != base[tensors])
-        faults = [
-            f"is on {device_name(here)}, the base's on {device_name(there)}"
-            for here, there in zip(found[wrong].tolist(), base[tensors[wrong]].tolist(), strict=True)
-        ]
-        remedy = "Give all models and out on one device; files are merged from main memory"
-        problems += _problems(plan, label, tensors[wrong], faults, remedy)
+        problems += _problems(plan, labels[0], merged[wrong], faults, remedy)
+    for rows, label in zip(plan.finetuned, labels[1:], strict=True):
+        problems += _elsewhere(plan, rows, label, merged, base)
     raise_problems(problems)
+
+
+def check_output_devices(plan: Plan[Any], out: MemoryRows) -> None:
+    """Raise :class:`~negmerge_ext.errors.DeviceError` for tensors of a given output on a wrong device."""
+    everything = np.arange(len(plan.tensors))
+    raise_problems(_elsewhere(plan, out, "out", everything, _devices(plan.base, len(everything))))
+
+
+def _elsewhere(
+    plan: Plan[Any], rows: object, label: str, tensors: np.ndarray, base: np.ndarray
+) -> list[NegmergeError]:
+    """Problems of ``rows``, which are of these ``tensors`` of the plan: where they are not on ``base``."""
+    found = _devices(rows, len(tensors))
+    if np.array_equal(found, base):
+        return []
+    wrong = np.flatnonzero(found != base)
+    faults = [
+        f"is on {device_name(here)}, the base's on {device_name(there)}"
+        for here, there in zip(found[wrong].tolist(), base[wrong].tolist(), strict=True)
+    ]
+    return _problems(plan, label, tensors[wrong], faults, _TOGETHER)
 
 
 def _devices(rows: object, count: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,12 @@ class MemoryRows:
             self._copies[index], address[index] = packed_copy(self.values[index])
         return address
 
+    def on_devices(self) -> Iterator[torch.Tensor]:
+        """What lies on devices: tensors, and copies of those that are stored otherwise."""
+        for value in (*self.values, *self._copies.values()):
+            if not self.on_cpu and not isinstance(value, np.ndarray):
+                yield value
+
     def read(self, index: int, offset: int, nbytes: int, address: int) -> None:
         """Copy bytes of a tensor in row-major order, from ``offset`` on, to an address of main memory.
 
@@ -121,7 +127,7 @@ class StateDictSource(TabledSource[MemoryRows]):
         if found is not None:
             self.tensors, self._start, self._row_major, self._sizes, self._device = found
             self.values: Sequence[Value] = values
-            if self._device is not None:
+            if self._device is not None and (self._start & 7).any():  # else all are at multiples of any size
                 self._row_major &= self._aligned()
         else:
             _check_names(self.state, label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from .. import dtypes, native
 from ..errors import PatchMismatchError, TiedTensorError, raise_problems
-from ..in_memory.device_memory import CPU
+from ..in_memory.device_memory import CPU, CallOrder
 from ..in_memory.plain_tensor import mark_written
 from ..in_memory.room import Room
 from ..native import Position
@@ -22,6 +23,8 @@ from .on_device import DeviceData, move_on_device, remember_on_device
 from .sections import MemorySections, kept_before
 
 if TYPE_CHECKING:
+    import torch
+
     from ..in_memory.state_dict import StateDict
 
 _BASE = Position(base=True)
@@ -76,6 +79,7 @@ class InPlacePatch:
         )
         self._device_data = DeviceData(description, sections, self._kept_before)
         self._applied: dict[Places, _Applied] = {}
+        self._order = CallOrder()
 
     def apply(self, state: StateDict, scale: float, mode: str, threads: int) -> None:
         """Move the kept elements of ``state`` from their base values along ``scale`` times the merged vector.
@@ -83,7 +87,7 @@ class InPlacePatch:
         Raises :class:`PatchMismatchError` unless the model is the patch's base, or that base with this patch
         applied and unchanged since; the model is then as it was.
         """
-        model = PatchableModel(self._description, state)
+        model = self._found(state)
         target = Position(base=False, mode=MODES[mode], scale=scale)
         applied = self._applied.get(model.places)
         if applied is not None and self._move(model, applied, target, threads):
@@ -99,7 +103,7 @@ class InPlacePatch:
 
         Raises :class:`PatchMismatchError` if the patch is not applied to the model or was written over.
         """
-        model = PatchableModel(self._description, state)
+        model = self._found(state)
         applied = self._applied.get(model.places)
         if applied is None:
             raise PatchMismatchError("this patch is not applied to the model", path="model")
@@ -110,6 +114,19 @@ class InPlacePatch:
                 remedy="Undo that change first (revert the latest patch first), or load the base again",
             )
         del self._applied[model.places]
+
+    def _found(self, state: StateDict) -> PatchableModel:
+        model = PatchableModel(self._description, state)
+        if not model.rows.on_cpu:
+            # A call that ends as it should has waited for its work; one that fails may leave some.
+            self._order.enter(np.unique(model.rows.device).tolist(), self._on_devices)
+        return model
+
+    def _on_devices(self) -> Iterator[torch.Tensor]:
+        """What is remembered on devices."""
+        yield from self._device_data.on_devices()
+        for applied in list(self._applied.values()):  # models may be freed meanwhile
+            yield from (memory for room in applied.base if (memory := room.on_device) is not None)
 
     def _check_ties(self, model: PatchableModel) -> None:
         tensors = self._description.tensors

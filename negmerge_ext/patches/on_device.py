@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from ..in_memory.room import Room
 from ..native import Position
 from .description import Description
 from .sections import MemorySections
+
+if TYPE_CHECKING:
+    import torch
 
 
 class DeviceData:
@@ -37,6 +41,11 @@ class DeviceData:
                 ("keep", "values", "kept_before"), self._rooms[tensor, device], strict=True
             ):
                 rows[name][tensor] = room.address
+
+    def on_devices(self) -> Iterator[torch.Tensor]:
+        """What was brought to devices."""
+        for rooms in self._rooms.values():
+            yield from (memory for room in rooms if (memory := room.on_device) is not None)
 
     def _brought(self, index: int, device: int) -> tuple[Room, ...]:
         tensor, rooms = self._tensors[index], list[Room]()

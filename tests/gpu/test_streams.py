@@ -10,7 +10,7 @@ import torch
 from on_gpu import assert_same, models, on_gpu, strided_copy
 from programs import start_program
 
-from negmerge_ext import Accumulator, merge
+from negmerge_ext import Accumulator, Patch, merge
 
 pytestmark = pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 
@@ -71,6 +71,42 @@ def test_a_side_stream() -> None:
     assert_same(after, expected)
 
 
+def test_calls_of_an_accumulator_on_several_streams() -> None:
+    """Each comes after those before, and memory of the first stream stays until the others are done."""
+    base, pool = models(4)
+    expected = merge(base, pool)
+    there, pool_there = on_gpu(base), [on_gpu(state) for state in pool]
+    accumulator = Accumulator(there)
+    torch.cuda.synchronize()
+    for state in pool_there:
+        with torch.cuda.stream(torch.cuda.Stream()):
+            torch.cuda._sleep(50_000_000)
+            accumulator.add(state)
+    last = torch.cuda.Stream()
+    with torch.cuda.stream(last):
+        merged = accumulator.finish()
+    sizes = [value.nbytes for value in there.values()]
+    del accumulator
+    gc.collect()
+    _ = [torch.full((2 * size,), 3, dtype=torch.uint8, device="cuda") for size in sizes for _ in range(3)]
+    last.synchronize()
+    assert_same(merged, expected)
+
+
+def test_calls_of_a_patch_on_several_streams() -> None:
+    base, pool = models(3)
+    patch, there = Patch.make(base, pool), on_gpu(base)
+    torch.cuda.synchronize()
+    for scale in (0.5, 1.5):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            torch.cuda._sleep(50_000_000)
+            patch.apply(there, scale)
+            torch.cuda.current_stream().synchronize()  # the model is the caller's
+        assert_same(there, merge(base, pool, scale=scale))
+    patch.revert(there)
+    assert_same(there, base)
+
+
 def test_memory_of_a_call_may_be_freed_at_once() -> None:
     """The work is still to be done when the caller drops its models and others take their memory."""
     base, pool = models(4)
@@ -119,7 +155,8 @@ def test_a_graph_replays_with_changed_inputs(dtype: torch.dtype, tensors: int) -
         assert_same(out, expected)
 
 
-#: Nothing of ours was launched before it is captured: every kernel of a merge without statistics.
+#: Nothing of ours was launched before it is captured: every kernel that a graph can have (statistics, patches
+#: and counts of magnitudes are waited for; a density of 1 counts none).
 CAPTURED_FIRST = """
 import torch
 from on_gpu import assert_same, models, on_gpu
@@ -130,6 +167,7 @@ cases = [models(3, dtype) for dtype in (F32, BF16, F16, F64)]
 there = [(on_gpu(base), [on_gpu(state) for state in pool]) for base, pool in cases]
 cases += [(cases[0][0], cases[1][1]), (cases[3][0], cases[0][1])]  # of several dtypes
 there += [(there[0][0], there[1][1]), (there[3][0], there[0][1])]
+others = [(method, case) for method in ("magmax", "ties:density=1") for case in (0, 3)]
 torch.cuda.synchronize()
 graph = torch.cuda.CUDAGraph()
 with torch.cuda.graph(graph):
@@ -138,10 +176,13 @@ with torch.cuda.graph(graph):
     for state in there[0][1]:
         accumulator.add(state)
     summed = accumulator.finish(scale=0.5)
+    merged_otherwise = [merge(*there[case], method=method) for method, case in others]
 graph.replay()
 for found, (base, pool) in zip(merged, cases, strict=True):
     assert_same(found, merge(base, pool, scale=0.5))
 assert_same(summed, merge(*cases[0], scale=0.5))
+for found, (method, case) in zip(merged_otherwise, others, strict=True):
+    assert_same(found, merge(*cases[case], method=method))
 print("as on the CPU")
 """
 

@@ -1,4 +1,4 @@
-"""A program for compute-sanitizer: every kernel once over few elements, sizes odd, against the CPU.
+"""A program for compute-sanitizer: every kernel over few elements, sizes odd, against the CPU.
 
 python tests/gpu/under_sanitizer.py                  # what is checked
 python tests/gpu/under_sanitizer.py --past-the-end   # a merge that writes past its output, to be found
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,23 +20,29 @@ State = dict[str, torch.Tensor]
 
 #: Around the 16 elements of a word of keep bits, the tiles of 1024, and the blocks of 16384.
 SIZES = (1, 3, 16, 17, 255, 1023, 1025, 4099, 16383, 16385, 40001)
+#: Some of them, for what is one of many.
+FEW_SIZES = (1, 17, 1025, 16385)
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 #: More than are loaded together, and everything that is left over.
 COUNTS = (1, 2, 3, 7, 9)
 
 
-def model(seed: int, dtype: torch.dtype = torch.float32, *, shift: int = 0) -> State:
-    """Tensors of all sizes; each begins ``shift`` elements into its memory."""
+def model(
+    seed: int, dtype: torch.dtype = torch.float32, *, shift: int = 0, sizes: Sequence[int] = SIZES
+) -> State:
+    """Tensors of some sizes; each begins ``shift`` elements into its memory."""
     generator = torch.Generator().manual_seed(seed)
     state: State = {}
-    for size in SIZES:
+    for size in sizes:
         room = torch.randn(size + shift, generator=generator).to(dtype)
         state[str(size)] = room[shift:]
     return state
 
 
-def pool(count: int, dtype: torch.dtype = torch.float32, *, shift: int = 0) -> list[State]:
-    return [model(1 + number, dtype, shift=shift * number % 5) for number in range(count)]
+def pool(
+    count: int, dtype: torch.dtype = torch.float32, *, shift: int = 0, sizes: Sequence[int] = SIZES
+) -> list[State]:
+    return [model(1 + number, dtype, shift=shift * number % 5, sizes=sizes) for number in range(count)]
 
 
 def moved(state: Mapping[str, torch.Tensor], device: str) -> State:
@@ -86,23 +92,47 @@ def mixed_dtypes(device: str) -> None:
         same(str(options), merge(there, models_there, **options), merge(base, models, **options))
 
 
+def check_statistics(
+    base: State, models: Sequence[State], device: str, what: str, method: str = "negmerge"
+) -> None:
+    found = inspect(moved(base, device), [moved(state, device) for state in models], method=method)
+    if found.merged != inspect(base, models, method=method).merged:
+        sys.exit(f"{what}: statistics differ from the CPU's")
+
+
+def check_accumulator(
+    base: State, models: Sequence[State], device: str, what: str, method: str = "negmerge"
+) -> None:
+    accumulator = Accumulator(moved(base, device), method)
+    for count, state in enumerate(models, 1):
+        accumulator.add(moved(state, device))
+        same(f"{what}, accumulated", accumulator.finish(), merge(base, models[:count], method=method))
+
+
 def statistics(device: str) -> None:
-    """Norms and histograms, in fp32 and fp64."""
+    """Norms and histograms, in fp32 and fp64; also of more models than shared memory has bins for."""
     for dtype in (torch.float32, torch.float64):
-        base, models = model(0, dtype), pool(5, dtype)
-        found = inspect(moved(base, device), [moved(state, device) for state in models])
-        if found.merged != inspect(base, models).merged:
-            sys.exit(f"{dtype}: statistics differ from the CPU's")
+        check_statistics(model(0, dtype), pool(5, dtype), device, str(dtype))
+    many = pool(1024, sizes=[1025])
+    check_statistics(model(0, sizes=[1025]), many, device, f"N = {len(many)}")
 
 
 def accumulators(device: str) -> None:
     """Sums and sign bits that wait between calls."""
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        base, models = model(0, dtype), pool(4, dtype)
-        accumulator = Accumulator(moved(base, device))
-        for count, state in enumerate(models, 1):
-            accumulator.add(moved(state, device))
-            same(f"{dtype}, accumulated", accumulator.finish(), merge(base, models[:count]))
+        check_accumulator(model(0, dtype), pool(4, dtype), device, str(dtype))
+
+
+def methods(device: str) -> None:
+    """Accumulations other than a sum, and magnitudes counted to trim them, in fp32 and fp64."""
+    for method in ("magmax", "ties", "conflict"):
+        for dtype in (torch.float32, torch.float64):
+            base, models = model(0, dtype, sizes=FEW_SIZES), pool(5, dtype, sizes=FEW_SIZES)
+            what = f"{method}, {dtype}"
+            there, models_there = moved(base, device), [moved(state, device) for state in models]
+            same(what, merge(there, models_there, method=method), merge(base, models, method=method))
+            check_statistics(base, models, device, what, method)
+            check_accumulator(base, models, device, what, method)
 
 
 def patches(device: str) -> None:
@@ -132,7 +162,9 @@ def files(device: str) -> None:
             sys.exit("a merge between files differs from the CPU's")
 
 
-PARTS: tuple[Callable[[str], None], ...] = (merges, mixed_dtypes, statistics, accumulators, patches, files)
+PARTS: tuple[Callable[[str], None], ...] = (
+    *(merges, mixed_dtypes, statistics, accumulators, methods, patches, files),
+)
 
 
 def write_past_the_end() -> None:

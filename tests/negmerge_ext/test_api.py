@@ -267,6 +267,12 @@ def test_bad_pools(pool: Any, message: str) -> None:
             call(GOOD, pool)
 
 
+def test_more_models_than_an_inspection_counts() -> None:
+    base = {"w": torch.ones(2)}
+    with pytest.raises(PoolError, match=r"65536 checkpoints.*65535.*Inspect some"):
+        inspect(base, [base] * 65_536)
+
+
 @pytest.mark.parametrize(
     ("finetuned", "kind"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +46,17 @@ def test_same_as_on_the_cpu(merge_on_cuda: Merges) -> None:
     batch = batch_of_many()
     assert merge_on_cuda(batch, histogram=True).same_as(merge_on_cpu(batch, histogram=True))
     merge_on_cuda.check_plain(batch)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_order_of_blocks_and_threads(merge_on_cuda: Merges, method: str) -> None:
+    batch = [replace(case, method=method) for case in batch_of_many()]
+    ways: list[dict[str, Any]] = [{"histogram": True}, {"groups": [1, 2], "histogram": True}]
+    whole = [merge_on_cuda(batch, **way) for way in ways]
+    with merge_on_cuda.turned_round():
+        for way, expected in zip(ways, whole, strict=True):
+            assert merge_on_cuda(batch, **way).same_as(expected)
+        merge_on_cuda.check_plain(batch)
 
 
 def test_company_in_the_batch(merge_on_cuda: Merges) -> None:

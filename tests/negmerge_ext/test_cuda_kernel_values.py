@@ -21,12 +21,15 @@ PLAIN = (F64, F32, F16, BF16)
 
 
 @settings(max_examples=150)
-@given(batch=batches(), offset=offsets(), histogram=st.booleans())
-def test_any_merge(merge_on_cuda: Merges, batch: list[Case], offset: int, histogram: bool) -> None:
-    result = merge_on_cuda(batch, offset=offset, histogram=histogram)
+@given(batch=batches(), offset=offsets(), histogram=st.booleans(), turned=st.booleans())
+def test_any_merge(
+    merge_on_cuda: Merges, batch: list[Case], offset: int, histogram: bool, turned: bool
+) -> None:
+    with merge_on_cuda.turned_round(turned):
+        result = merge_on_cuda(batch, offset=offset, histogram=histogram)
+        merge_on_cuda.check_plain(batch, offset=offset)
     check(batch, result)
     assert result.stats.tobytes() == merge_on_cpu(batch, offset=offset).stats.tobytes(), "as on the CPU"
-    merge_on_cuda.check_plain(batch, offset=offset)
 
 
 @settings(max_examples=100)

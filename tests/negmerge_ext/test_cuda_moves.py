@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 from buffers import Buffer
-from cuda_calls import Moves
+from cuda_calls import Moves, turned_round
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import BF16, DTYPES, E4M3, F16, F32, F64
@@ -33,6 +33,7 @@ def cuda(emulated_cuda: ModuleType) -> Moves:
     scales=st.lists(st.sampled_from([1.0, -0.3, 0.0, 2.0**-140]), min_size=1, max_size=3),
     mode=st.sampled_from(["negate", "add"]),
     offset=st.sampled_from([0, 8, 40]),
+    turned=st.booleans(),
 )
 def test_moving_equals_merging_and_comes_back(
     cuda: Moves,
@@ -43,17 +44,19 @@ def test_moving_equals_merging_and_comes_back(
     scales: list[float],
     mode: str,
     offset: int,
+    turned: bool,
 ) -> None:
     base, finetuned = fill(np.random.default_rng(seed), kind, (size,), dtypes[0], (dtypes[1],) * 3)
     tensor = Patched(base, *oracle.task_vector(base, finetuned), offset)
-    cuda.remember(rows([tensor]))
-    assert tensor.remembered.array().tobytes() == base[tensor.keep].tobytes()
-    place = BASE
-    for scale in scales:
-        assert cuda.move(rows([tensor]), [place], at(scale, mode))
-        place = at(scale, mode)
-        tensor.check(place)
-    assert cuda.move(rows([tensor]), [place], BASE)
+    with turned_round(cuda.module, turned):
+        cuda.remember(rows([tensor]))
+        assert tensor.remembered.array().tobytes() == base[tensor.keep].tobytes()
+        place = BASE
+        for scale in scales:
+            assert cuda.move(rows([tensor]), [place], at(scale, mode))
+            place = at(scale, mode)
+            tensor.check(place)
+        assert cuda.move(rows([tensor]), [place], BASE)
     assert tensor.elements.array().tobytes() == base.tobytes()
 
 

@@ -97,6 +97,49 @@ def test_accumulators(devices: StandInDevices, names: list[str], tmp_path: Path)
         found.finish(out=base)
 
 
+def test_calls_of_an_accumulator_on_several_streams(devices: StandInDevices, names: list[str]) -> None:
+    base, pool = models()
+    taken: dict[int, set[int]] = {}
+    take = devices.empty
+
+    def empty(nbytes: int, device: int) -> torch.Tensor:
+        room = take(nbytes, device)
+        taken.setdefault(devices.stream_number, set()).add(room.data_ptr())
+        return room
+
+    devices.empty = empty  # type: ignore[method-assign]
+    accumulator = Accumulator(placed(devices, base, names))
+    for number, state in enumerate(pool, 1):
+        devices.stream_number = number
+        accumulator.add(placed(devices, state, names))
+        accumulator.stats()
+    first, second, third = devices.followed  # once for each change
+    assert (first[:2], second[:2], third[:2]) == ((1001, 2001), (2001, 3001), (3001, 4001))
+    assert len(first[2]) >= len(names)  # the base; there were no sums yet
+    assert first[2] < second[2] == third[2]
+    # The sums, not what one call took for itself alone.
+    assert second[2] & taken[1]
+    assert not second[2] & (taken[2] | taken[3])
+    devices.stream_number = 0
+    assert_same(accumulator.finish(), merge(base, pool))
+    assert devices.followed[3][:2] == (4001, 1001)
+
+
+def test_calls_of_a_patch_on_several_streams(devices: StandInDevices, names: list[str]) -> None:
+    base, pool = models()
+    patch, there = Patch.make(base, pool), placed(devices, base, names)
+    for number, scale in enumerate([0.3, 1.7]):
+        devices.stream_number = number
+        patch.apply(there, scale)
+    devices.stream_number = 5
+    patch.revert(there)
+    assert_same(there, base)
+    first, second = devices.followed
+    assert (first[:2], second[:2]) == ((1001, 2001), (2001, 6001))
+    assert first[2] == second[2]
+    assert len(first[2]) > 3 * sum(base[name].is_floating_point() for name in names if name != "empty")
+
+
 def test_ties_of_a_result_are_checked_on_the_device(devices: StandInDevices) -> None:
     weight = devices.put(torch.ones(40))
     accumulator = Accumulator({"a": weight, "b": weight[:]})

@@ -98,6 +98,14 @@ def test_nothing_is_waited_for(devices: StandInDevices) -> None:
     assert devices.waits == 0
 
 
+def test_trimming_of_everything_waits_for_nothing(devices: StandInDevices) -> None:
+    base, *pool = models(3)
+    there, *pool_there = on_device(devices, [base, *pool])
+    merged = merge(there, pool_there, method="ties:density=1")
+    assert devices.waits == 0
+    assert_same(merged, merge(base, pool, method="ties:density=1"))
+
+
 def test_tensors_of_one_order_take_one_launch(devices: StandInDevices) -> None:
     base, *pool = on_device(
         devices, [{name: value for name, value in m.items() if name != "steps"} for m in models(4)]

@@ -15,7 +15,7 @@ import oracle
 import pytest
 import torch
 from fake_device import FakeDevice
-from files_on_device import SHAPES, FilesOnDevice, least_memory
+from files_on_device import LARGE, SHAPES, FilesOnDevice, least_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import plan_of
@@ -106,6 +106,18 @@ class TestResults:
         found, expected = read_file(folder / "cuda.safetensors"), read_file(folder / "cpu.safetensors")
         assert all(oracle.same_bits(found[name], array) for name, array in expected.items())
         assert repr(cuda.merged) == repr(cpu.merged)
+        assert fake.left == 0
+
+    @pytest.mark.parametrize(("method", "times"), [("negmerge", 1), ("ties", 2)])
+    def test_memory_is_had_once(self, method: str, times: int, fake: FakeDevice, tmp_path: Path) -> None:
+        """For the preflight, the merge and the verification; trimming needs its room for itself."""
+        base, finetuned = make_pool(3, shapes=LARGE).save(tmp_path)
+        before = fake.calls("allocate_pinned")
+        options = {"method": method}
+        merge_files(
+            base, finetuned, tmp_path / "out.safetensors", threads=2, device=0, verify=True, options=options
+        )
+        assert fake.calls("allocate_pinned") - before == 2 * times
         assert fake.left == 0
 
     def test_tensors_stored_in_another_order(self, fake: FakeDevice, tmp_path: Path) -> None:
