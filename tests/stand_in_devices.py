@@ -121,9 +121,11 @@ class StandInDevices:
     def _on_cpu_only(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def checked(*args: Any, **kwargs: Any) -> Any:
             addresses = np.concatenate([_numbers(value) for value in (*args, *kwargs.values())])
-            for storage in self._kept:
-                begin, size = storage.data_ptr(), storage.nbytes()
-                assert not ((addresses >= begin) & (addresses < begin + size)).any(), "memory of a device"
+            begins, ends = np.array(
+                sorted({(0, 0), *((s.data_ptr(), s.data_ptr() + s.nbytes()) for s in self._kept)})
+            ).T
+            nearest = np.searchsorted(begins, addresses, side="right") - 1
+            assert not (addresses < ends[nearest])[nearest >= 0].any(), "memory of a device"
             return call(*args, **kwargs)
 
         return checked

@@ -179,15 +179,19 @@ def test_plain_kernels_take_sixteen_bytes_at_a_time(ptx: dict[str, str], dtype: 
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulation", ["8SignMean", "6MagMax", "4Ties"])
 def test_general_kernels_take_four_elements_at_a_time(ptx: dict[str, str], accumulation: str) -> None:
-    """Of four models, before the first is used: 16 bytes of fp32, 8 of 16-bit dtypes, 32 of fp64."""
-    steps = {"v4": "q", "v2": "d"}
-    for compute, runs in (("f", ("q{4}", "d{4}")), ("d", ("q{8}", "q{4}", "d{4}"))):
-        code = kernel(ptx, "general_kernel", f"{accumulation}E{compute}E")
-        found = re.findall(r"ld\.global\.cs\.(v[24])\.\w32|((?:add|sub)(?:\.rn)?\.f(?:32|64))", code)
-        order = "".join("a" if arithmetic else steps[width] for width, arithmetic in found)
-        assert all(re.search(run, order) for run in runs), order
-        assert re.search(r"st\.global\.cs\.v4\.\w32", code)
-        assert re.search(r"st\.global\.cs\.v2\.\w32", code)
+    """16 bytes of fp32, 8 of 16-bit dtypes, 32 of fp64: of the base, of four models together, of one."""
+
+    def count(code: str, access: str) -> int:
+        return len(re.findall(access, code))
+
+    single = kernel(ptx, "general_kernel", f"{accumulation}EfE")
+    assert count(single, r"ld\.global\.cs\.v4\.\w32") >= 1 + 4 + 1
+    assert count(single, r"ld\.global\.cs\.v2\.\w32") >= 2 * (1 + 4 + 1)
+    assert count(single, r"st\.global\.cs\.v4\.\w32") >= 1
+    assert count(single, r"st\.global\.cs\.v2\.\w32") >= 2
+    double = kernel(ptx, "general_kernel", f"{accumulation}EdE")
+    assert count(double, r"ld\.global\.cs\.v4\.\w32") >= (2 + 1) * (1 + 4 + 1)
+    assert count(double, r"st\.global\.cs\.v4\.\w32") >= 2 + 1
 
 
 @pytest.mark.slow

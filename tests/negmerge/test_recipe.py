@@ -112,7 +112,7 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
         ),
         (
             "batch_size: 32",
-            "{linearised: true, freeze_statistics: false}",
+            "linearised: true\n  freeze_statistics: false",
             "pool: linearised expands the base with its own statistics",
         ),
         ("batch_size: 32", "randaugment_m: 11", "pool.randaugment_m[0]: Input should be less than or equal"),

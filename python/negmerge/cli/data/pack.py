@@ -50,7 +50,7 @@ def pack(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write data sets in parts of limited size, for machines that they cannot be fetched from.
+    """Write data sets in files of limited size, to be carried to another machine.
 
     For sets of small images, which are kept in one file. The images and labels are checked where their
     checksum is known, here and where they are read.
