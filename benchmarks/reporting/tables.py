@@ -150,13 +150,14 @@ def new_results(benchmarks: Benchmarks) -> str:
     rows = [
         [
             str(case.parameters["models"]),
-            number(case.parameters["pause"]),
+            f"{case.parameters['pause']:g}",
             case.spread("touched", 1e3),
             *(f"{case.ratio(name, 'touched'):.2f}" for name in (*ways, "merge, new result")),
+            str(case.rounds),
         ]
         for case in benchmarks["new_results"].cases
     ]
-    return table(["N", "pause s", "touched ms (quartiles)", *ways, "`merge()`"], rows)
+    return table(["N", "pause s", "touched ms (quartiles)", *ways, "`merge()`", "rounds"], rows)
 
 
 def small_tensors(benchmarks: Benchmarks) -> str:

@@ -8,9 +8,10 @@
 
 namespace negmerge {
 
-// Models visited per sweep over a tile. N = 8: 1.01 in groups of 4, 1.04 of 6, 1.21 of 8; N = 30: 0.91, 0.98, 0.94. Of
-// a tile they visit one pack after the other: two or four packs side by side, which AVX-512 has registers for, are 1.03
-// and 1.19 as fast in the caches for bf16 with N = 2, and 1.01 and 0.93 with N = 8 and 30.
+// Models visited per sweep over a tile. N = 8: 1.01 in groups of 4, 1.04 of 6, 1.21 of 8; N = 30: 0.91, 0.98, 0.94.
+// One size serves all N: in the run behind docs/benchmarks.md groups of 8 came to 1.05 at N = 30. Of a tile they visit
+// one pack after the other: two or four packs side by side, which AVX-512 has registers for, are 1.03 and 1.19 as fast
+// in the caches for bf16 with N = 2, and 1.01 and 0.93 with N = 8 and 30.
 constexpr size_t kGroup = 8;
 
 // How far ahead of its use a stream is fetched into L2, and how near (3 would be L1). N = 8: 1.01 where it is 0.86
@@ -43,9 +44,9 @@ constexpr size_t kPagesAtOnce = size_t{8} << 20;
 constexpr size_t kWorthPopulating = size_t{4} << 20;
 
 // Huge pages are asked for until one thread has fewer bytes of them a second. Then the host of a virtual machine has to
-// provide them, and small ones come sooner. Times of a merge with N = 2 into touched memory, with huge pages
-// throughout, small ones throughout and as here (benchmarks/new_results.py): 1.6, 3.0, 2.4 where memory was in use just
-// before, 12, 2.9, 3.1 three seconds later.
+// provide them, and small ones come sooner. Times of a merge with N = 2 over one into touched memory, with huge pages
+// throughout, small ones throughout and as here (benchmarks/new_results.py): 1.7, 3.0, 2.4 where memory was in use just
+// before, 9.9, 2.9, 3.1 three seconds later.
 constexpr double kSlowHugePages = 1e9;
 
 }  // namespace negmerge
