@@ -84,9 +84,10 @@ gpu-bench:  ## run the benchmarks that need a GPU; results go to GPU_RESULTS, or
 # DATA is a data folder, by default the user's; what is finished in RUNS is not done again.
 reproduce-cifar10: export NEGMERGE_DATA := $(if $(DATA),$(DATA),$(NEGMERGE_DATA))
 reproduce-cifar10:  ## the paper's table 2 on an NVIDIA GPU, offline; goes on where it stopped
-	$(GPU_REQUIRED)
+	$(GPU_PYTHON) -c "import sys, torch; torch.cuda.is_available() or sys.exit('an NVIDIA GPU is needed: torch finds none here')"
 	$(MAKE) gpu-build
-	$(GPU_PYTHON) -m negmerge unlearn paper/cifar10-resnet18-random --out $(RUNS)/cifar10-resnet18-random
+	$(GPU_REQUIRED)
+	$(GPU_PYTHON) -m negmerge unlearn paper/cifar10-resnet18-random --out "$(RUNS)/cifar10-resnet18-random"
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info python/*.egg-info negmerge_ext/*.so

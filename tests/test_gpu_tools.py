@@ -191,9 +191,10 @@ def test_what_the_reproduction_runs() -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.replace("\\\n", "").splitlines() if "python-with-torch" in line]
-    order = ["gpu.require()", "lent/*.whl", "tools/gpu_build.py", "-m negmerge unlearn"]
+    # What the package is asked comes after it is built.
+    order = ["is_available()", "lent/*.whl", "tools/gpu_build.py", "gpu.require()", "-m negmerge unlearn"]
     assert [next(word for word in order if word in line) for line in lines] == order
-    assert "paper/cifar10-resnet18-random --out runs/cifar10-resnet18-random" in lines[-1]
+    assert 'paper/cifar10-resnet18-random --out "runs/cifar10-resnet18-random"' in lines[-1]
 
 
 def test_results_go_where_they_are_asked_for() -> None:

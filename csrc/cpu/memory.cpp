@@ -1,11 +1,11 @@
 #include "memory.h"
 
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <cstring>
 
@@ -49,30 +49,36 @@ void cut(Span span, std::vector<Span>& pieces) {
   }
 }
 
+#if defined(MADV_HUGEPAGE) && defined(MADV_POPULATE_WRITE)
+// Seconds that this thread has computed: what others take of its core does not count, what a host takes to provide its
+// memory does.
+double thread_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+#endif
+
 }  // namespace
 
 // Kernels may lack what is advised here (huge pages, or populating before Linux 5.14): the merge faults the pages in.
+// Where they are given huge pages unasked (transparent_hugepage=always), these stay.
 bool populate(const std::vector<Area>& areas, int threads, const Poll& poll) {
 #if defined(MADV_HUGEPAGE) && defined(MADV_POPULATE_WRITE)
-  using Clock = std::chrono::steady_clock;
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   std::vector<Span> pieces;
   for (const Span& span : joined(areas, page))
     if (span.end - span.begin >= kWorthPopulating) cut(span, pieces);
-  std::atomic<bool> huge_pages_are_slow{false};
+  std::atomic<bool> small_pages{false};
   const auto work = [&](size_t i) {
     void* begin = reinterpret_cast<void*>(pieces[i].begin);
     const size_t size = pieces[i].end - pieces[i].begin;
-    if (huge_pages_are_slow.load(std::memory_order_relaxed)) {
-      madvise(begin, size, MADV_POPULATE_WRITE);
-      return;
-    }
-    madvise(begin, size, MADV_HUGEPAGE);
-    const auto start = Clock::now();
-    madvise(begin, size, MADV_POPULATE_WRITE);
-    const std::chrono::duration<double> taken = Clock::now() - start;
-    if (static_cast<double>(size) < kSlowHugePages * taken.count())
-      huge_pages_are_slow.store(true, std::memory_order_relaxed);
+    if (!small_pages.load(std::memory_order_relaxed)) madvise(begin, size, MADV_HUGEPAGE);
+    const double start = thread_seconds();
+    const bool made = madvise(begin, size, MADV_POPULATE_WRITE) == 0;
+    // Pieces at the ends of a span may hold no huge page and say nothing about them.
+    const bool slow = size == kPagesAtOnce && static_cast<double>(size) < kSlowHugePages * (thread_seconds() - start);
+    if (!made || slow) small_pages.store(true, std::memory_order_relaxed);
   };
   return parallel_for(pieces.size(), threads, work, poll);
 #else

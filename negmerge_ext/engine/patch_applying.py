@@ -60,7 +60,8 @@ def apply_to_path(
     recorded |= {f"{PREFIX}method": description.method, f"{PREFIX}models": str(description.models)}
     del recorded[DIGEST]  # of a merge's options and inputs; they are not known here
     output = plan_output(source, plan.tensors, out, recorded)
-    over_budget = budget_problems(plan, settings, Mergers())  # none are needed: the plan has no models
+    with Mergers() as none_needed:  # the plan has no models
+        over_budget = budget_problems(plan, settings, none_needed)
     raise_problems([*output_problems(output, overwrite=overwrite), *over_budget])
     places = Places(output, np.array([dtypes.BITS[tensor.out_dtype] for tensor in plan.tensors], np.int64))
     nothing_yet = np.zeros(len(plan.merged), NATIVE_STATS)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..device_failures import named_failures
+from ..errors import DeviceError
 
 if TYPE_CHECKING:
     import torch
@@ -64,15 +65,25 @@ class TorchCuda:
     def follow(self, earlier: Any, stream: Any, memory: Iterable[torch.Tensor]) -> None:
         """Have the current ``stream`` wait for what is on an ``earlier`` one, and use ``memory``, too.
 
-        A graph that captures the stream has nothing to wait for: torch finishes all work before it begins.
+        A graph that captures ``stream`` alone has nothing to wait for: torch finishes all work before it
+        begins. Raises :class:`~negmerge_ext.errors.DeviceError` if a graph captures ``earlier`` alone: to
+        wait would make the call a part of it.
         """
-        import torch
-
-        with torch.cuda.device(stream.device):
-            if not torch.cuda.is_current_stream_capturing():
-                stream.wait_stream(earlier)
+        if self._is_capturing(earlier) == self._is_capturing(stream):
+            stream.wait_stream(earlier)
+        elif self._is_capturing(earlier):
+            raise DeviceError(
+                "an earlier call is being captured by a graph, and this one is not",
+                remedy="Call it on a stream of that graph, or when the graph is captured",
+            )
         for tensor in memory:
             tensor.record_stream(stream)
+
+    def _is_capturing(self, stream: Any) -> bool:
+        import torch
+
+        with torch.cuda.stream(stream):
+            return torch.cuda.is_current_stream_capturing()
 
 
 #: The one in use.
