@@ -68,7 +68,6 @@ def prepare(
     """
     recorded = provenance(plan, input_identities(plan, inputs))
     digest = identity(plan, recorded)
-    over_budget = budget_problems(plan, settings, mergers)
     try:
         if resume and digest is None:
             raise OptionError(
@@ -76,12 +75,14 @@ def prepare(
             )
         output = plan_output(base, plan.tensors, out, recorded)
     except NegmergeError as problem:
-        raise_problems([*folder_problems(out), *each_problem(problem), *over_budget])
+        raise_problems(
+            [*folder_problems(out), *each_problem(problem), *budget_problems(plan, settings, mergers)]
+        )
         raise
     finished = find_finished(output, plan, digest) if resume and digest is not None else None
     problems = [] if finished else output_problems(output, overwrite=overwrite)
     if not finished or verify:
-        problems += over_budget
+        problems += budget_problems(plan, settings, mergers)
     return Prepared(output, digest, finished, tuple(problems))
 
 

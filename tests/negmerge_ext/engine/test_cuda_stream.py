@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import oracle
@@ -299,6 +300,31 @@ class TestFailures:
         with fake.failing(function, call), pytest.raises(DeviceError, match=r"cuda:0 failed: .*on the CPU"):
             merge_files(base, finetuned, tmp_path / "out.safetensors", device=0, threads=2)
         assert listing(tmp_path) == before
+
+    def test_what_happens_while_it_is_verified_can_be_gone_on_from(
+        self, fake: FakeDevice, tmp_path: Path
+    ) -> None:
+        base, finetuned = make_pool(2, shapes=SHAPES).save(tmp_path)
+        out = tmp_path / "out.safetensors"
+        before = fake.calls("merge")
+        merge_files(base, finetuned, out, device=0, threads=1)
+        calls, expected = fake.calls("merge") - before, out.read_bytes()
+        out.unlink()
+        with fake.failing("merge", calls + 1), pytest.raises(DeviceError):
+            merge_files(base, finetuned, out, device=0, threads=1, verify=True)
+        assert not out.exists()
+        assert merge_files(base, finetuned, out, device=0, resume=True).resumed
+        assert out.read_bytes() == expected
+
+    def test_what_the_disk_refuses_between_preflight_and_merge(
+        self, fake: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from negmerge_ext.checkpoint.writer import Writer
+
+        base, finetuned = make_pool(2, shapes=SHAPES).save(tmp_path)
+        monkeypatch.setattr(Writer, "__enter__", mock.Mock(side_effect=OSError(28, "No space left")))
+        with pytest.raises(OSError, match="No space left"):
+            merge_files(base, finetuned, tmp_path / "out.safetensors", device=0)
 
     def test_what_one_device_has_begun_another_may_go_on_with(
         self, fake: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
