@@ -28,7 +28,7 @@ demo: $(VENV)/pipeline.stamp  ## install, build, and run the unlearning demo on 
 	$(BIN)/negmerge demo
 
 test: $(VENV)/dev.stamp  ## run all tests
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/dev.stamp  ## ruff and clang-format, checking only
 	$(BIN)/ruff check .
