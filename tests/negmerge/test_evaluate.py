@@ -83,7 +83,7 @@ def test_measures_are_taken_only_if_they_are_asked_for():
     found = evaluation.evaluated(FirstPixel(), measures=True)
     assert found["validation_measures"].forget == found["test_measures"].forget == 1.0
     for split in ("validation", "test"):
-        scores, measures = evaluation.scores_and_measures(FirstPixel(), split, attack=True)
+        scores, measures = evaluation.measuring(FirstPixel(), split, attack=True)()
         assert (found[split], found[f"{split}_measures"]) == (scores, measures)
 
 

@@ -226,7 +226,7 @@ GOOD: State = {"w": torch.ones(2), "b": torch.ones(3)}
         ({"threads": True}, OptionError, "threads"),
         ({"threads": 2**40}, OptionError, "threads.*1024"),
         ({"threads": 1.5}, OptionError, "threads"),
-        ({"device": "cuda:99"}, DeviceError, "'cuda:99'.*CUDA.*--device"),
+        ({"device": "cuda:99"}, DeviceError, "'cuda:99'.*(?:CUDA|NVIDIA).*--device"),
         ({"device": torch.device("mps", 0)}, DeviceError, "'mps:0'.*cuda:k"),
         ({"overwrite": True}, OptionError, "overwrite.*path"),
         ({"verify": True, "out": dict(GOOD)}, OptionError, "verify.*path"),
