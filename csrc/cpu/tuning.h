@@ -45,8 +45,8 @@ constexpr size_t kWorthPopulating = size_t{4} << 20;
 
 // Huge pages are asked for until one thread has fewer bytes of them a second. Then the host of a virtual machine has to
 // provide them, and small ones come sooner. Times of a merge with N = 2 over one into touched memory, with huge pages
-// throughout, small ones throughout and as here (benchmarks/new_results.py): 1.7, 3.0, 2.4 where memory was in use just
-// before, 9.9, 2.9, 3.1 three seconds later.
+// throughout, small ones throughout and as here (benchmarks/new_results.py; a Zen 3 core pair): 1.7, 3.0, 2.4 where
+// memory was in use just before, 9.9, 2.9, 3.1 three seconds later. N = 8: 1.4, 1.6, 1.4 and 4.9, 2.0, 2.3.
 constexpr double kSlowHugePages = 1e9;
 
 }  // namespace negmerge
