@@ -7,6 +7,7 @@ _Column = np.ndarray | Sequence[int]
 
 BLOCK: int
 SCRATCH: int
+MOST_COUNTED: int
 #: Of each method, by code: name, running values, whether it looks at signs, whether it has thresholds.
 METHODS: tuple[tuple[str, int, bool, bool], ...]
 forced_instruction_set: str | None

@@ -25,8 +25,8 @@ BLOCK: int = _core.BLOCK
 #: Bytes that each thread of a merge takes for what it reads from files.
 SCRATCH: int = _core.SCRATCH
 
-#: Models that a histogram takes at most: their signs are counted in 16 bits.
-MOST_COUNTED = 65_535
+#: Models that a histogram takes at most.
+MOST_COUNTED: int = _core.MOST_COUNTED
 
 #: A file that cannot be read: its number, a byte offset, and the system's errno (0: the file ends there).
 ReadError = _core.ReadError

@@ -27,12 +27,15 @@ struct Columns {
   size_t models() const { return tensors() == 0 ? 0 : length(finetuned) / tensors(); }
 };
 
+// Models that a histogram takes at most: signs are counted in 16 bits.
+constexpr size_t kMostCounted = 65535;
+
 // A merge of the models of these columns; what is not given here is as Merge has it.
 inline Merge merge_of(int method, int mode, double scale, size_t models, const Columns& columns, bool begin, bool end,
                       bool histogram) {
   require(method >= 0 && method < kMethods, "unknown method code");
   require(models > 0, "at least one model is needed");
-  require(!histogram || models < 65536, "a histogram takes at most 65535 models");
+  require(!histogram || models <= kMostCounted, "a histogram takes at most 65535 models");
   Merge job;
   job.method = static_cast<uint8_t>(method);
   job.mode = mode_of(mode);

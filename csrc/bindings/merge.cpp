@@ -47,6 +47,7 @@ void bind_merge(py::module_& module) {
   module.attr("METHODS") = py::tuple(methods);
   module.attr("BLOCK") = kBlock;
   module.attr("SCRATCH") = kScratch;
+  module.attr("MOST_COUNTED") = kMostCounted;
   bind_read_error(module, "negmerge_ext._core");
   module.def("merge", &merge);
 }
