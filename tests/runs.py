@@ -1,8 +1,22 @@
-"""Ways to end whole runs early."""
+"""Whole runs, and ways to end them early."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from negmerge.console import Reporter
+from negmerge.pipeline import Way, run
+from negmerge.recipe_file import parse_recipe
+from negmerge.results import Results
+
+QUIET = Reporter(quiet=True)
+
+
+def run_text(
+    text: str, root: Path, reporter: Reporter = QUIET, *, overwrite: bool = False, way: Way | None = None
+) -> Results:
+    """Run a recipe, given as text, in the folder ``root``."""
+    return run(parse_recipe(text, "recipe"), text, root, reporter, overwrite=overwrite, way=way)
 
 
 class Killed(BaseException):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
+import pytest
+from negmerge.data import DATA_SETS
 from negmerge.data.image_set import ImageSet
 from negmerge.data.source import BuiltIn
 
@@ -29,9 +34,17 @@ GREY = _source("toy-grey", channels=1, side=8, seed=0)
 COLOUR = _source("toy-colour", channels=3, side=10, seed=1)
 LARGE = _source("toy-large", channels=3, side=20, seed=2)
 
-#: What ``DATA_SETS`` is to have for recipes to name them.
-ENTRIES = {
+_ENTRIES = {
     "toy-grey": "toy_sets:GREY",
     "toy-colour": "toy_sets:COLOUR",
     "toy-large": "toy_sets:LARGE",
 }
+
+
+@contextmanager
+def registered() -> Iterator[pytest.MonkeyPatch]:
+    """Within the block recipes can name the sets; gives what undoes further changes at its end."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, entry in _ENTRIES.items():
+            patched.setitem(DATA_SETS._entries, name, entry)
+        yield patched

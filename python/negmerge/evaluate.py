@@ -78,9 +78,7 @@ class Evaluation:
         there are held-out ones. MIA-efficacy takes no more of them. attack: whether to make the stronger
         attack as well.
         """
-        train, count = self._parts["train"], self._retained_on(split)
-        (retain,) = train.retain
-        forget, retained = self._outputs(model, train.forget), self._outputs(model, retain.spread(count))
+        forget, retained = self._trained_on(model, split)
         return self._measuring(model, split, forget, retained, attack=attack)
 
     def evaluated(self, model: nn.Module, *, measures: bool) -> Evaluated:
@@ -92,9 +90,7 @@ class Evaluation:
                 validation_measures=None,
                 test_measures=None,
             )
-        train = self._parts["train"]
-        (retain,) = train.retain
-        forget, retained = self._outputs(model, train.forget), self._outputs(model, retain)
+        forget, retained = self._trained_on(model, "test")
         fewer = retained.spread(self._retained_on("validation"))
         (validation, on_validation), (test, on_test) = side_by_side(
             (
@@ -105,6 +101,15 @@ class Evaluation:
         return Evaluated(
             validation=validation, test=test, validation_measures=on_validation, test_measures=on_test
         )
+
+    def _trained_on(self, model: nn.Module, split: Held) -> tuple[Outputs, Outputs]:
+        """What is said of the training images to be forgotten, and of those to be retained that are looked
+        at beside the held-out ones of ``split``.
+        """
+        train = self._parts["train"]
+        (retain,) = train.retain
+        fewer = retain.spread(self._retained_on(split))
+        return self._outputs(model, train.forget), self._outputs(model, fewer)
 
     def _retained_on(self, split: Held) -> int:
         """How many of the retained training images are looked at beside the held-out ones of ``split``."""

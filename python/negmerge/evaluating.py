@@ -97,11 +97,12 @@ def evaluate_checkpoints(
             check_fits(model, source)
         reference = _reference(task, folder, base)
 
-        def evaluated(source: GivenCheckpoint) -> EvaluatedFile:
-            return _evaluated(source, base, task, folder, reporter, reference)
+        def evaluated(source: GivenCheckpoint, digest: str) -> EvaluatedFile:
+            return _evaluated(source, digest, base, task, folder, reporter, reference)
 
-        found = [evaluated(source) for source in sources]
-        retrained = None if reference is None else evaluated(open_checkpoint(reference[0]))
+        # What is recorded is not loaded; what is not comes out of the system's cache, as it was just read.
+        found = [evaluated(one, sha256_of(file.path for file in one.files)) for one in sources]
+        retrained = None if reference is None else evaluated(open_checkpoint(reference[0]), reference[1])
         return EvaluatedFiles(task.forgotten, task.counts("validation", "test"), tuple(found), retrained)
 
 
@@ -117,14 +118,13 @@ def _reference(task: Task, folder: RunFolder, base: Checkpoint) -> tuple[Path, s
 
 def _evaluated(
     source: GivenCheckpoint,
+    digest: str,
     base: Checkpoint,
     task: Task,
     folder: RunFolder,
     reporter: Reporter,
     reference: tuple[Path, str] | None,
 ) -> EvaluatedFile:
-    # What is recorded is not loaded; what is not comes out of the system's cache, as it was just read.
-    digest = sha256_of(file.path for file in source.files)
     measures = reference is not None
     linearised = task.recipe.pool.linearised and not (reference and digest == reference[1])
     artefact = folder.evaluated(digest[:16])

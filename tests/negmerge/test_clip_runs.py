@@ -11,23 +11,20 @@ import torch
 import toy_sets
 from data_files import picture
 from negmerge.clip_base import _clip_key, clip_base
-from negmerge.console import Reporter
 from negmerge.data import DATA_SETS
 from negmerge.data.prompts import prompts
 from negmerge.errors import CorruptImageError, DataError, RecipeError
 from negmerge.models import MODELS
-from negmerge.pipeline import Way, run
+from negmerge.pipeline import Way
 from negmerge.recipe_file import parse_recipe
 from negmerge.report.retained_table import retained_table
 from negmerge.results import Results
 from negmerge.run_folder import RunFolder
 from negmerge.task import Task
 from run_files import checksums, without_seconds
-from runs import Killed, KilledAfter
+from runs import QUIET, Killed, KilledAfter, run_text
 from safetensors.torch import load_file
 from tiny_clip import save_tiny_clip
-
-QUIET = Reporter(quiet=True)
 
 PRETRAINED = """
 name: tiny
@@ -58,9 +55,7 @@ methods: [negmerge]
 
 @pytest.fixture(autouse=True, scope="module")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        for name, entry in toy_sets.ENTRIES.items():
-            patched.setitem(DATA_SETS._entries, name, entry)
+    with toy_sets.registered() as patched:
         patched.setenv("NEGMERGE_MODELS", str(tmp_path_factory.mktemp("models")))
         yield
 
@@ -68,10 +63,6 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     return PRETRAINED.format(folder=save_tiny_clip(tmp_path_factory.mktemp("tiny") / "clip"))
-
-
-def run_text(text: str, root: Path, reporter: Reporter = QUIET) -> Results:
-    return run(parse_recipe(text, "recipe"), text, root, reporter)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +195,7 @@ def test_two_processes_fine_tune_the_same_pool(text, tmp_path):
     found = []
     for devices in (("cpu",), ("cpu", "cpu")):
         root = tmp_path / str(len(devices))
-        run(parse_recipe(text, "recipe"), text, root, QUIET, way=Way(devices))
+        run_text(text, root, way=Way(devices))
         found.append({name: digest for name, digest in checksums(root).items() if name.startswith("pool/")})
     assert len(found[0]) == 3
     assert found[0] == found[1]

@@ -10,14 +10,12 @@ import torch
 import toy_sets
 from negmerge.checkpoint import load_weights
 from negmerge.clip_base import clip_base
-from negmerge.console import Reporter
-from negmerge.data import DATA_SETS
 from negmerge.errors import RecipeError
 from negmerge.evaluate import Split
 from negmerge.evaluating import evaluate_checkpoints
 from negmerge.methods.interface import Checkpoint
 from negmerge.models.linearised import Linearised
-from negmerge.pipeline import Way, run
+from negmerge.pipeline import Way
 from negmerge.pool import member_keys
 from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
@@ -25,15 +23,13 @@ from negmerge.run_folder import RunFolder
 from negmerge.saliency import read_saliency
 from negmerge.task import Task
 from run_files import checksums, without_seconds
-from runs import Killed, KilledAfter
+from runs import QUIET, Killed, KilledAfter, run_text
 from safetensors.torch import load_file
 from tiny_clip import save_tiny_clip
 from torch import nn
 from torch.func import functional_call
 
 import negmerge_ext
-
-QUIET = Reporter(quiet=True)
 
 CLIP = """
 name: tiny
@@ -52,10 +48,8 @@ methods: [single, uniform, negmerge]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        for name, entry in toy_sets.ENTRIES.items():
-            patched.setitem(DATA_SETS._entries, name, entry)
+def toy_data() -> Iterator[None]:
+    with toy_sets.registered():
         yield
 
 
@@ -67,12 +61,6 @@ def clip_text(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def small_linearised(small_text: str) -> str:
     return small_text.replace("batch_size: 32", "batch_size: 32\n  linearised: true")
-
-
-def run_text(
-    text: str, root: Path, reporter: Reporter = QUIET, *, overwrite: bool = False, way: Way | None = None
-) -> Results:
-    return run(parse_recipe(text, "recipe"), text, root, reporter, overwrite=overwrite, way=way)
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,11 @@ import pytest
 import torch
 from negmerge.console import Reporter, Stage
 from negmerge.errors import RecipeError
-from negmerge.pipeline import Way, finetune, run
+from negmerge.pipeline import Way, finetune
 from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
 from run_files import without_seconds
+from runs import run_text
 from safetensors.torch import load_file
 
 ONLINE = Way(online=True)
@@ -29,10 +30,6 @@ def text(small_text: str) -> str:
     return small_text.replace("retrain, single, uniform, negmerge", "uniform, ties, negmerge").replace(
         "epochs: 3", "epochs: 12"
     )
-
-
-def run_text(text: str, root: Path, way: Way | None = None) -> Results:
-    return run(parse_recipe(text, "recipe"), text, root, Reporter(quiet=True), way=way)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +56,7 @@ def assert_same(root: Path, results: Results, kept: tuple[Path, Results]) -> Non
 
 @pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu")])
 def test_equals_a_run_that_keeps_its_pool(text, kept, tmp_path, devices):
-    results = run_text(text, tmp_path, Way(devices, online=True))
+    results = run_text(text, tmp_path, way=Way(devices, online=True))
     assert_same(tmp_path, results, kept)
     assert not results.pool_kept
     assert results.agreement.histogram is None
@@ -68,9 +65,9 @@ def test_equals_a_run_that_keeps_its_pool(text, kept, tmp_path, devices):
 
 
 def test_a_finished_run_repeats_nothing(text, kept, tmp_path):
-    results = run_text(text, tmp_path, ONLINE)
+    results = run_text(text, tmp_path, way=ONLINE)
     reporter = Reporter(quiet=True)
-    again = run(parse_recipe(text, "recipe"), text, tmp_path, reporter, way=ONLINE)
+    again = run_text(text, tmp_path, reporter, way=ONLINE)
     assert again == results
     assert not reporter.worked
 
@@ -88,13 +85,13 @@ def test_a_killed_run_goes_on_to_the_same_bits(text, kept, tmp_path, after):
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
     assert not (root / "patches").exists(), "killed before the end"
-    assert_same(root, run_text(text, root, ONLINE), kept)
+    assert_same(root, run_text(text, root, way=ONLINE), kept)
 
 
 def test_what_a_pool_has_already_is_merged_and_dropped(text, kept, tmp_path):
     root = tmp_path / "run"
     first = run_text(text, root)
-    again = run_text(text, root, ONLINE)
+    again = run_text(text, root, way=ONLINE)
     assert_same(root, again, kept)
     assert without_seconds(first.pool) == without_seconds(again.pool)
     assert again.agreement.histogram == first.agreement.histogram, "it was recorded before"
@@ -103,16 +100,14 @@ def test_what_a_pool_has_already_is_merged_and_dropped(text, kept, tmp_path):
 
 def test_a_larger_pool_begins_anew(text, kept, tmp_path):
     small = text.replace("[0.001, 0.003, 0.01]", "[0.001, 0.003]")
-    run_text(small, tmp_path, ONLINE)
-    results = run(
-        parse_recipe(text, "recipe"), text, tmp_path, Reporter(quiet=True), overwrite=True, way=ONLINE
-    )
+    run_text(small, tmp_path, way=ONLINE)
+    results = run_text(text, tmp_path, overwrite=True, way=ONLINE)
     assert_same(tmp_path, results, kept)
 
 
 def test_methods_that_need_checkpoints_are_refused_before_anything_is_done(small_text, tmp_path):
     with pytest.raises(RecipeError, match=r"method single needs the checkpoints .* without --online"):
-        run_text(small_text, tmp_path / "run", ONLINE)
+        run_text(small_text, tmp_path / "run", way=ONLINE)
     assert not (tmp_path / "run").exists()
 
 

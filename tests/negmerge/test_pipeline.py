@@ -15,22 +15,15 @@ from negmerge.console import Reporter
 from negmerge.errors import DataError, RecipeError
 from negmerge.evaluate import Scores
 from negmerge.metrics.average_gap import average_gap
-from negmerge.pipeline import run
 from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
 from negmerge.task import Task
 from run_files import checksums, without_seconds
-from runs import Killed, KilledAfter
+from runs import Killed, KilledAfter, run_text
 from safetensors.torch import load_file
 
 import negmerge_ext
 from negmerge_ext.errors import OutputExistsError
-
-QUIET = Reporter(quiet=True)
-
-
-def run_text(text: str, root: Path, reporter: Reporter = QUIET, *, overwrite: bool = False) -> Results:
-    return run(parse_recipe(text, "recipe"), text, root, reporter, overwrite=overwrite)
 
 
 @pytest.fixture(scope="module")

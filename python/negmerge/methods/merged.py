@@ -56,7 +56,8 @@ class MergedVector(Candidate):
     def opened(self) -> Iterator[Callable[[float], nn.Module]]:
         patch = self._merge() if self._merged is None else negmerge_ext.Patch.load(self._merged)
         model = self.load(self._context.base.path)
-        # A patch knows a model by its memory, and one that is moved to another device has other memory there.
+        # Patched in main memory, which takes no CUDA module of negmerge_ext, and asked on the device: a patch
+        # knows a model by its memory, and one that is moved has other memory.
         device = self._context.compute.device
         asked = model if device == CPU.device else self.load(self._context.base.path).to(device)
 

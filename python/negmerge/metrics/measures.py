@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .accuracy import accuracy
-from .mia_efficacy import efficacy_by_confidence
+from .mia_efficacy import mia_efficacy
 from .mia_logistic import Attack, logistic_attack
 from .outputs import Outputs, confidence
 
@@ -53,7 +53,7 @@ def measuring(
             forget=of_forget,
             retain=of_retain,
             held_out=of_held_out,
-            mia_efficacy=efficacy_by_confidence(*confidences),
+            mia_efficacy=mia_efficacy(*confidences),
             attack=None if unseen_forget is None else logistic_attack(forget, unseen_forget),
         )
 

@@ -10,26 +10,21 @@ import numpy as np
 from sklearn.svm import SVC
 
 from ..spread import spread
-from .outputs import Outputs, confidence
 
 
-def mia_efficacy(retain: Outputs, unseen: Outputs, forget: Outputs) -> float:
+def mia_efficacy(retain: np.ndarray, unseen: np.ndarray, forget: np.ndarray) -> float:
     """True negatives among the forget set / size of the forget set, in [0, 1].
 
-    retain: training images, members. unseen: images that were never trained on, non-members. forget: training
-    images that were to be forgotten. All without augmentation. A support vector machine (scikit-learn's
-    ``SVC``, radial basis functions, C = 3, γ = 1) learns to tell members from non-members by the confidence
-    in the label, and judges the forget set.
+    Of each image the confidence in its label, ``[n]``, without augmentation: see
+    :func:`~negmerge.metrics.outputs.confidence`. retain: of training images, members. unseen: of images that
+    were never trained on, non-members. forget: of training images that were to be forgotten. A support
+    vector machine (scikit-learn's ``SVC``, radial basis functions, C = 3, γ = 1) learns to tell members from
+    non-members by the confidence in the label, and judges the forget set.
 
     Members and non-members are equally many, as many as the smaller side has. SalUn's program takes as many
     members as there are non-members from the beginning of the retain set, which must be larger then; here
     they are spread evenly over it.
     """
-    return efficacy_by_confidence(confidence(retain), confidence(unseen), confidence(forget))
-
-
-def efficacy_by_confidence(retain: np.ndarray, unseen: np.ndarray, forget: np.ndarray) -> float:
-    """The same of confidences ``[n]``, which are all that the attack looks at."""
     count = min(len(retain), len(unseen))
     members, others = (part[spread(count, len(part))] for part in (retain, unseen))
     attack = SVC(C=3.0, kernel="rbf", gamma="auto")

@@ -9,6 +9,7 @@ from negmerge.metrics.average_gap import average_gap
 from negmerge.metrics.measures import Measures, measuring
 from negmerge.metrics.mia_efficacy import mia_efficacy
 from negmerge.metrics.mia_logistic import Attack, logistic_attack
+from negmerge.metrics.outputs import confidence
 
 # Retrain and task arithmetic as published for CIFAR-10, ResNet-18, 10 % at random: their gap is 1.62 points.
 RETRAIN = Measures(0.9476, 1.0, 0.9426, 0.1288, Attack(0.5, 0.01))
@@ -35,7 +36,7 @@ def test_measures_are_of_the_right_images():
     unseen = by_hand([wrong, wrong, right], [0] * 3)
     found = measuring(forget, retain, held_out, unseen)()
     assert (found.forget, found.retain, found.held_out) == (0.25, 0.75, 0.5)
-    assert found.mia_efficacy == mia_efficacy(retain, held_out, forget)
+    assert found.mia_efficacy == mia_efficacy(*map(confidence, (retain, held_out, forget)))
     assert found.attack == logistic_attack(forget, unseen)
     assert measuring(forget, retain, held_out, None)() == replace(found, attack=None)
 

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 from metrics_models import outputs, with_confidence
-from negmerge.metrics.mia_efficacy import mia_efficacy
+from negmerge.metrics import mia_efficacy as attack
+from negmerge.metrics.outputs import Outputs, confidence
 from sklearn.svm import SVC
+
+
+def mia_efficacy(retain: Outputs, unseen: Outputs, forget: Outputs) -> float:
+    return attack.mia_efficacy(confidence(retain), confidence(unseen), confidence(forget))
 
 
 def test_by_hand():
