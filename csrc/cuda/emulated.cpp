@@ -52,7 +52,7 @@ void run_general(const Call& call, uint32_t blocks) {
 template <Dtype kDtype>
 void run_plain(const Call& call, uint32_t blocks) {
   launched.add(named_plain<kDtype>());
-  for_each_block(blocks, [&](const Cta& cta) { merge_plain<kDtype>(cta, call); });
+  for_each_block(blocks * PlainPart<kDtype>::kParts, [&](const Cta& cta) { merge_plain<kDtype>(cta, call); });
 }
 
 }  // namespace

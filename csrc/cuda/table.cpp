@@ -95,7 +95,8 @@ HostTable::HostTable(const std::vector<Tensor>& tensors, size_t models, bool pla
     if (tensor.threshold != nullptr) std::copy_n(tensor.threshold, models, threshold + r * models);
     std::copy_n(tensor.finetuned_dtype, models, finetuned_dtype + r * models);
     blocks += blocks_of(tensor.numel);
-    if (blocks > std::numeric_limits<int32_t>::max()) throw std::invalid_argument("too many elements for one call");
+    if (blocks > std::numeric_limits<int32_t>::max() / kMostParts)
+      throw std::invalid_argument("too many elements for one call");
     groups_.back().rows++;
     groups_.back().blocks += static_cast<uint32_t>(blocks_of(tensor.numel));
     *first_block++ = groups_.back().blocks;

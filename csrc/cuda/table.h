@@ -14,6 +14,8 @@ constexpr int kVariants = 6;
 
 // Elements that a thread of a general kernel takes at once; one of a plain kernel takes 16 bytes.
 constexpr size_t kQuad = 4;
+// Blocks of threads that work off one block of a merge, at most.
+constexpr uint32_t kMostParts = 8;
 
 struct Row {
   const void* base;
@@ -72,7 +74,7 @@ NEGMERGE_HD size_t blocks_of(size_t numel) { return (numel + kBlock - 1) / kBloc
 class HostTable {
  public:
   // plain_allowed: nothing is asked for that the plain kernels do not do. Throws std::invalid_argument for more
-  // elements than one launch takes (2^45).
+  // elements than one launch takes (2^42).
   HostTable(const std::vector<Tensor>& tensors, size_t models, bool plain_allowed);
 
   const std::vector<Group>& groups() const { return groups_; }

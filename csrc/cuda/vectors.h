@@ -1,5 +1,6 @@
 // Neighbouring elements of one dtype, loaded and stored together where their address allows it, one by one elsewhere.
-// Streams are read and written once, so the caches are told not to keep them.
+// Streams are read and written once. Of what is written the caches are told so; loads that say it are slower: a
+// merge by up to 6 percent on an H200, most with few models.
 #pragma once
 
 #include "convert.h"
@@ -17,17 +18,17 @@ template <int kBytes>
 NEGMERGE_HD void load_words(const void* from, uint32_t* word) {
 #if defined(__CUDA_ARCH__)
   if constexpr (kBytes == 16) {
-    const uint4 loaded = __ldcs(static_cast<const uint4*>(from));
+    const uint4 loaded = *static_cast<const uint4*>(from);
     word[0] = loaded.x, word[1] = loaded.y, word[2] = loaded.z, word[3] = loaded.w;
   } else if constexpr (kBytes == 8) {
-    const uint2 loaded = __ldcs(static_cast<const uint2*>(from));
+    const uint2 loaded = *static_cast<const uint2*>(from);
     word[0] = loaded.x, word[1] = loaded.y;
   } else if constexpr (kBytes == 4) {
-    word[0] = __ldcs(static_cast<const uint32_t*>(from));
+    word[0] = *static_cast<const uint32_t*>(from);
   } else if constexpr (kBytes == 2) {
-    word[0] = __ldcs(static_cast<const uint16_t*>(from));
+    word[0] = *static_cast<const uint16_t*>(from);
   } else {
-    word[0] = __ldcs(static_cast<const uint8_t*>(from));
+    word[0] = *static_cast<const uint8_t*>(from);
   }
 #else
   const auto loaded = *static_cast<const Memory<kBytes>*>(from);
