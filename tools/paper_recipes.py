@@ -87,7 +87,7 @@ CLASSIFIERS = {"resnet18": ("resnet18", 0.1, 0.05), "vgg16": ("vgg16_bn", 0.1, 0
 CLASSIFIER = """\
 # NegMerge, {table}: {architecture} forgets a tenth of CIFAR-10's training images.
 # The base is SalUn's. The pool has the paper's epochs, weight decays and label smoothings; learning rate,
-# augmentation and the rule for the coefficient were not found: reproductions' words, or our choice.
+# augmentation, clipping and the rule for the coefficient were not found: reproductions' words, or our choice.
 # Data: negmerge data get cifar10. Needs a GPU.
 
 name: cifar10-{name}-random
@@ -123,7 +123,7 @@ pool:
   weight_decay: [0.0001, 0.00005, 0.00001]
   label_smoothing: [0.0, 0.05, 0.1]
   warm_up: 0
-  clip: null
+  clip: 1.0
   crop: 4
   flip: true
 
