@@ -12,22 +12,21 @@ from .runs import MethodOverRuns
 
 def held_out_table(methods: Sequence[MethodOverRuns], runs: int) -> Grid:
     """A row per method: what its chosen models score on the test split."""
+    gaps = any(method.gap is not None for method in methods)
     rows = tuple(
         (
             method.title,
             spread_cell(method.test_forget, 100, 1),
             spread_cell(method.test_retain, 100, 1),
-            spread_cell(method.gap, 100, 2),
+            *([spread_cell(method.gap, 100, 2)] if gaps else []),
         )
         for method in methods
     )
-    notes = (
-        f"Mean ± sample standard deviation over {runs} runs.",
-        "Avg. gap: mean absolute difference to Retrain, in points, where the runs have it.",
-    )
-    return Grid(
-        "Chosen models on the test split, in %", ("Forget\ntest", "Retain\ntest", "Avg.\ngap"), rows, notes
-    )
+    notes = [f"Mean ± sample standard deviation over {runs} runs."]
+    if gaps:
+        notes.append("Avg. gap: mean absolute difference to Retrain, in points.")
+    headings = ("Forget\ntest", "Retain\ntest", *(["Avg.\ngap"] if gaps else []))
+    return Grid("Chosen models on the test split, in %", headings, rows, tuple(notes))
 
 
 def runs_table(runs: Sequence[Results]) -> Grid:

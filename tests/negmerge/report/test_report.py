@@ -24,7 +24,7 @@ from negmerge.report.terminal import rich_table
 from negmerge.results import Results, Row
 from negmerge.search import Point
 from rich.console import Console
-from some_results import CURVE, row, some_results
+from some_results import CURVE, measures, row, some_results
 
 
 @pytest.fixture
@@ -79,22 +79,31 @@ def test_table_names_denominators_costs_and_the_spread_of_candidates(results):
     assert "limit" not in text
 
 
-def test_comparison_says_in_words_what_the_table_says_of_the_test_split(results):
-    assert comparison(results) == (
-        "On test, Best task vector forgets as much as NegMerge (37.5 %) and keeps as much. "
-        "One image is 12.5 points of forget, 2.4 of retain accuracy."
-    )
-    large = replace(results, images={**results.images, "test": {"forget": 4500, "retain": 10_000}})
-    assert comparison(large).endswith("One image is 0.02 points of forget, 0.01 of retain accuracy.")
+def test_comparison_names_the_method_that_forgot_most_on_test_and_negmerge(results):
     base, _, single, ours = results.rows
     better = replace(single, test=Scores(0.25, 0.9783))
     worse = replace(single, title="Uniform mean", test=Scores(0.5, 0.9))
-    assert comparison(replace(results, rows=(base, better, worse, ours))).startswith(
-        "On test, Best task vector forgets 12.5 points more than NegMerge (25.0 % against 37.5 %) and keeps "
-        "2.7 points more; Uniform mean forgets 12.5 points less than NegMerge (50.0 % against 37.5 %) and "
-        "keeps 5.1 points less."
+    assert comparison(replace(results, rows=(base, worse, better, ours))) == (
+        "On test, Best task vector forgets most: it is right on 25.0 % of the forget set, and on 97.8 % of "
+        "what is retained. NegMerge forgets 12.5 points less (37.5 %) and retains 2.7 points less (95.1 %). "
+        "One image is 12.5 points of forget, 2.4 of retain accuracy."
     )
+    assert "NegMerge forgets most: " in (said := comparison(replace(results, rows=(base, worse, ours))))
+    assert "Uniform mean forgets 12.5 points less (50.0 %) and retains 5.1 points less (90.0 %)." in said
+    assert "forgets as much and retains as much." in comparison(results)
+    large = replace(results, images={**results.images, "test": {"forget": 4500, "retain": 10_000}})
+    assert comparison(large).endswith("One image is 0.02 points of forget, 0.01 of retain accuracy.")
     assert comparison(replace(results, rows=(base, ours))) == ""
+
+
+def test_comparison_names_the_method_closest_to_retrain_if_that_was_searched_for(results):
+    recipe = {**results.recipe, "search": {**results.recipe["search"], "objective": "gap"}}
+    base, retrained, single, ours = results.rows
+    closer = replace(single, test_measures=measures(0.08))  # 8 points in one of four measures
+    assert comparison(replace(results, recipe=recipe, rows=(base, retrained, closer, ours))).startswith(
+        "On test, Best task vector comes closest to Retrain, with an average gap of 2.00 points; that of "
+        "NegMerge is 7.50. One image"
+    )
 
 
 def test_table_marks_a_search_that_ended_at_its_limit(results):
