@@ -17,19 +17,19 @@ struct __attribute__((may_alias, aligned(kBytes))) Memory {
 template <int kBytes>
 NEGMERGE_HD void load_words(const void* from, uint32_t* word) {
 #if defined(__CUDA_ARCH__)
-  if constexpr (kBytes == 16) {
-    const uint4 loaded = *static_cast<const uint4*>(from);
-    word[0] = loaded.x, word[1] = loaded.y, word[2] = loaded.z, word[3] = loaded.w;
-  } else if constexpr (kBytes == 8) {
-    const uint2 loaded = *static_cast<const uint2*>(from);
-    word[0] = loaded.x, word[1] = loaded.y;
-  } else if constexpr (kBytes == 4) {
-    word[0] = *static_cast<const uint32_t*>(from);
-  } else if constexpr (kBytes == 2) {
-    word[0] = *static_cast<const uint16_t*>(from);
-  } else {
-    word[0] = *static_cast<const uint8_t*>(from);
-  }
+  // As instructions, or the compiler would put each before its first use.
+  if constexpr (kBytes == 16)
+    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3])
+                 : "l"(from));
+  else if constexpr (kBytes == 8)
+    asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(word[0]), "=r"(word[1]) : "l"(from));
+  else if constexpr (kBytes == 4)
+    asm volatile("ld.global.u32 %0, [%1];" : "=r"(word[0]) : "l"(from));
+  else if constexpr (kBytes == 2)
+    asm volatile("ld.global.u16 %0, [%1];" : "=r"(word[0]) : "l"(from));
+  else
+    asm volatile("ld.global.u8 %0, [%1];" : "=r"(word[0]) : "l"(from));
 #else
   const auto loaded = *static_cast<const Memory<kBytes>*>(from);
   word[0] = 0;
