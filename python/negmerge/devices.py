@@ -48,3 +48,13 @@ def _there(name: str) -> str:
         what = "there is no such device" if re.fullmatch(r"cuda:\d+", full) else "is no name of a device"
         raise DeviceError(f"device {name!r}: {what}", remedy=f"Devices here: {known}")
     return full
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of main memory on ``device``, without waiting for what that has to do before.
+
+    From memory that is not pinned torch waits for the device, so that launches and work take turns.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from ..devices import sent
 from .randaugment import randaugment
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def augmented(images: torch.Tensor, spec: Training, generator: torch.Generator) 
 def random_crop(images: torch.Tensor, padding: int, generator: torch.Generator) -> torch.Tensor:
     """Move every image by up to ``padding`` whole pixels each way; black moves in."""
     count, _, height, width = images.shape
-    offsets = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=generator).to(images.device)
+    drawn = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=generator)
+    offsets = sent(drawn, images.device)
     rows = offsets[0] + torch.arange(height, device=images.device)
     columns = offsets[1] + torch.arange(width, device=images.device)
     padded = functional.pad(images, (padding,) * 4)
@@ -51,7 +53,7 @@ def random_crop(images: torch.Tensor, padding: int, generator: torch.Generator) 
 
 def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Left and right change places in half of the images."""
-    flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    flipped = sent(torch.rand(len(images), generator=generator) < 0.5, images.device)
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
@@ -89,6 +91,6 @@ Row = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 def affine(images: torch.Tensor, rows: tuple[Row, Row], *, padding: str = "zeros") -> torch.Tensor:
     """Every image resampled bilinearly where its own 2×3 matrix leads, in units of half a side."""
-    matrices = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1).to(images)
-    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
+    matrices = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1).to(images.dtype)
+    grid = functional.affine_grid(sent(matrices, images.device), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)

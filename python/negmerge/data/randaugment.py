@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from ..devices import sent
+
 #: What moves in where an image is turned, sheared or moved away: middle grey.
 _GREY = 0.5
 _DEVIATION, _HIGHEST = 0.5, 10.0
@@ -42,8 +44,11 @@ def randaugment(
         for number, operation in enumerate(OPERATIONS.values()):
             chosen = torch.nonzero(which == number).squeeze(1)
             if len(chosen):
-                at = chosen.to(images.device)
-                changed[at] = operation(images[at], share[chosen].to(images), sign[chosen].to(images))
+                at, strength, way = (
+                    sent(one, images.device)
+                    for one in (chosen, share[chosen].to(images.dtype), sign[chosen].to(images.dtype))
+                )
+                changed[at] = operation(images[at], strength, way)
         images = changed
     return images
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..devices import sent
 from .examples import Examples
 
 #: Images in memory that take more bytes than this are not copied to the device as a whole.
@@ -73,13 +74,13 @@ def _reader(examples: Examples, device: torch.device) -> _Reader:
         pixels = torch.from_numpy(images[rows]).to(device)
 
         def resident(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            positions = positions.to(device)
+            positions = sent(positions, device)
             return pixels[positions], labels[positions]
 
         return resident
 
     def streamed(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         read = torch.from_numpy(images[rows[positions.numpy()]])
-        return read.to(device), labels[positions.to(device)]
+        return sent(read, device), labels[sent(positions, device)]
 
     return streamed
