@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def sanitizer_options(compiler: str, folder: Path, sanitizer: str) -> list[str]:
     if sanitizer == "none":
         return []
     options = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+    if "undefined" in sanitizer:  # as in CMakeLists.txt
+        options.append("-fno-sanitize=null,object-size,pointer-overflow,vptr")
     (folder / "empty.cpp").write_text("int main() {}\n")
     probe = [compiler, *options, str(folder / "empty.cpp"), "-o", str(folder / "empty")]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
@@ -76,3 +79,13 @@ def objects(folder: Path) -> dict[str, Path]:
     found = {path.name.removesuffix(".cpp.o"): path for path in folder.rglob("negmerge_cpu.dir/*.cpp.o")}
     assert {"dispatch", "pool", "run", "kernel_scalar"} <= set(found)
     return found
+
+
+def release(build_root: Path) -> Path:
+    """A folder with the kernels' objects: that of the installation, if nothing changed since."""
+    installed = ROOT / "build" / f"cmake-{sysconfig.get_config_var('SOABI')}"
+    made = [path.stat().st_mtime for path in installed.rglob("negmerge_cpu.dir/*.o")]
+    sources = [ROOT / "CMakeLists.txt", *(ROOT / "csrc").rglob("*")]
+    if made and min(made) > max(path.stat().st_mtime for path in sources):
+        return installed
+    return build(build_root / "release", "negmerge_cpu")

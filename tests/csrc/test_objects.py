@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from native_builds import build, objects, run, tool
+from native_builds import objects, release, run, tool
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,7 +19,7 @@ KERNELS = ("kernel_scalar", "kernel_avx2", "kernel_avx512")
 
 @pytest.fixture(scope="module")
 def compiled(build_root: Path) -> dict[str, Path]:
-    return objects(build(build_root / "release", "negmerge_cpu"))
+    return objects(release(build_root))
 
 
 def disassembly(path: Path) -> str:
