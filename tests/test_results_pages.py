@@ -32,6 +32,8 @@ def test_sections_are_made_anew() -> None:
     page = f"before\n<!-- results: {folder.name} -->\nstale\n<!-- end -->\nafter"
     made = results_pages.rendered(page, {folder.name: results})
     assert made == page.replace("stale", f"\n{results_pages.table(results)}\n")
-    head, _, *rows = results_pages.table(results).splitlines()
+    head, _, *rows, _, basis = results_pages.table(results).splitlines()
     assert [row.split(" | ")[0] for row in rows] == [f"| {row.title}" for row in results.rows]
     assert head.count("|") == rows[0].count("|")
+    forget = [100 * member.validation.forget for member in results.pool]
+    assert f"right on {min(forget):.1f} to {max(forget):.1f} %" in basis

@@ -26,21 +26,45 @@ _SECTION = re.compile(r"(<!-- results: ([\w.-]+) -->\n).*?(<!-- end -->)", re.DO
 
 
 def table(results: Results) -> str:
-    """A Markdown table with a row per method: test accuracies, and the average gap where there is Retrain."""
+    """A Markdown table with a row per method: test accuracies, and the average gap where there is Retrain.
+
+    Below it, what the choice of a coefficient and the pool rest on.
+    """
     compared = any(results.average_gap(row) is not None for row in results.rows)
-    head = ["method", "λ", "forget, test %", "retain, test %", *(["average gap"] if compared else [])]
+    base = results.rows[0]
+    head = [
+        *("method", "λ", "forget, test %", "retain, test %", "of the base's, %"),
+        *(["average gap"] if compared else []),
+    ]
     rows = [
         [
             row.title,
             ABSENT if row.coefficient is None else f"{row.coefficient:.3g}",
             percent(row.test.forget),
             percent(row.test.retain),
+            percent(row.test.retain / base.test.retain),
             *([percent(results.average_gap(row), 2)] if compared else []),
         ]
         for row in results.rows
     ]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_basis(results)}"
+
+
+def _basis(results: Results) -> str:
+    images, base = results.images["validation"], results.rows[0].validation
+    forget, retain = (
+        _range([getattr(member.validation, part) for member in results.pool]) for part in ("forget", "retain")
+    )
+    return (
+        f"Chosen on {images['forget']:,} images to forget and {images['retain']:,} to retain. There the "
+        f"fine-tuned models are right on {forget} % of what is to be forgotten (the base: "
+        f"{percent(base.forget)} %) and on {retain} % of what is to be retained ({percent(base.retain)} %)."
+    )
+
+
+def _range(shares: list[float]) -> str:
+    return f"{percent(min(shares))} to {percent(max(shares))}"
 
 
 def rendered(text: str, runs: dict[str, Results]) -> str:
