@@ -6,24 +6,33 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from .processes import FailedError, run
 
+_CPUS = Path("/proc/cpuinfo")
+#: What that file calls the numbers of a processor's kind; only x86 has them.
+_CPU_NUMBERS = {"cpu_family": "cpu family", "cpu_model": "model"}
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 #: For git: all but what benchmarks and report.py write.
 _SOURCE = [":/", *(f":(top,exclude){path}" for path in ("benchmarks/results", "docs", "README.md"))]
 
 
 def machine() -> dict[str, Any]:
-    """Processor, usable cores, memory and system, and the GPUs if there are any."""
+    """Processor, usable cores, memory and system, and the GPUs if there are any.
+
+    x86 has numbers of the processor's family and model, too: virtual machines on many give it one name.
+    """
+    cpu = _first_cpu()
     gpus = [
         f"{gpu['name']}, {gpu['memory_bytes'] / 2**30:.0f} GiB" for gpu in _installation()["cuda"]["devices"]
     ]
     return {
-        "cpu": _cpu_model(),
+        "cpu": _cpu_name(cpu),
+        **{key: int(cpu[told]) for key, told in _CPU_NUMBERS.items() if told in cpu},
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
@@ -87,11 +96,16 @@ def _installation() -> dict[str, Any]:
     return info
 
 
-def _cpu_model() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def _first_cpu() -> dict[str, str]:
+    """What the system tells of the first processor, by name."""
+    if not _CPUS.exists():
+        return {}
+    lines = _CPUS.read_text().partition("\n\n")[0].splitlines()
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _cpu_name(cpu: Mapping[str, str]) -> str:
+    return cpu.get("model name", platform.machine())
 
 
 def _huge_pages() -> str | None:

@@ -25,7 +25,8 @@ def parser(description: str | None, *, repeats: bool = True) -> argparse.Argumen
         made.add_argument(
             "--append",
             action="store_true",
-            help="add samples to those that the result file has of the same case",
+            help="add samples to those that the result file has of the same case; commit, machine, versions"
+            " and niceness must be known and the same",
         )
     return made
 

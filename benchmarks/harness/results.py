@@ -12,6 +12,8 @@ from typing import Any
 from .machine import commit, load, machine, niceness, versions
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
+#: What must be known of two runs, and the same, if their samples are to be of one case.
+_PROVENANCE = ("commit", "machine", "versions", "niceness")
 
 
 class Results:
@@ -20,8 +22,8 @@ class Results:
     The file holds ``runs`` (command, date, commit, machine, versions, niceness, load averages before and
     after) and ``cases`` (``parameters`` that identify it, ``runs`` that measured it, ``facts``, ``seconds``
     by variant). A case that is measured again replaces the old one; with ``append`` its samples are added to
-    the old ones if commit, machine, versions and niceness are the same. Runs recorded before there were
-    dates, commits and niceness lack them.
+    the old ones if commit, machine, versions and niceness are known of both and the same; else the program
+    ends. Runs recorded before there were dates, commits and niceness lack them.
     """
 
     def __init__(self, path: Path | None, benchmark: str, *, append: bool = False) -> None:
@@ -41,6 +43,8 @@ class Results:
             "load_before": load(),
         }
         self._runs.append(self._run)
+        if append and self._cases and (why := _unknown(self._run)):
+            raise SystemExit(f"{benchmark}: nothing can be appended, for of this run {why}")
 
     def add(
         self,
@@ -67,9 +71,14 @@ class Results:
         return case
 
     def _joined(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-        for name in ("commit", "machine", "versions", "niceness"):
-            if any(self._runs[run].get(name) not in (None, self._run[name]) for run in old["runs"]):
-                raise SystemExit(f"{self._benchmark}: {name} changed since {new['parameters']} was measured")
+        for run in (self._runs[index] for index in old["runs"]):
+            case = f"{self._benchmark}: {new['parameters']}"
+            if why := _unknown(run):
+                raise SystemExit(
+                    f"{case} was measured before, and of that {why}; measure it without --append"
+                )
+            if changed := [name for name in _PROVENANCE if run[name] != self._run[name]]:
+                raise SystemExit(f"{case} was measured before, and {changed[0]} changed since")
         if set(old["seconds"]) != set(new["seconds"]):
             raise SystemExit(f"{self._benchmark}: {new['parameters']} was measured with other variants")
         return {
@@ -99,6 +108,13 @@ def read(path: Path) -> dict[str, Any]:
     """A result file as plain data."""
     document: dict[str, Any] = json.loads(path.read_text())
     return document
+
+
+def _unknown(run: Mapping[str, Any]) -> str | None:
+    """What is not known of a run, in words; two trees that differ from one commit may be any two."""
+    if missing := [name for name in _PROVENANCE if run.get(name) is None]:
+        return f"{missing[0]} is not recorded"
+    return "files differed from the commit" if run["commit"]["changed"] else None
 
 
 def _order(parameters: Mapping[str, Any]) -> list[tuple[str, float, str]]:

@@ -288,7 +288,7 @@ def machines(benchmarks: Benchmarks) -> str:
         for run in benchmark.runs:
             machine, versions = run["machine"], run["versions"]
             where = (
-                f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
+                f"{_cpu(machine, versions)}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
                 f" {machine['system']}, huge pages: {machine['transparent_huge_pages']}"
                 f"{''.join(f', {gpu}' for gpu in machine.get('gpus', []))};"
                 f" Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']},"
@@ -296,6 +296,14 @@ def machines(benchmarks: Benchmarks) -> str:
             )
             runs.setdefault(where, []).append(run)
     return "\n\n".join(f"{where}:\n\n{_runs(each)}" for where, each in runs.items()) or NOTHING
+
+
+def _cpu(machine: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
+    """A processor's name and what else was recorded of it: many processors have one name."""
+    told = [f"{name} {machine[f'cpu_{name}']}" for name in ("family", "model") if f"cpu_{name}" in machine]
+    if sets := versions.get("instruction_sets"):
+        told.append(f"{' '.join(sets)}, of which {versions['instruction_set']} used")
+    return f"{machine['cpu']} ({', '.join(told)})" if told else str(machine["cpu"])
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> str:

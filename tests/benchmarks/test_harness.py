@@ -206,6 +206,35 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+class TestMachine:
+    @pytest.fixture(autouse=True)
+    def _installation(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(machine, "_installation", lambda: {"cuda": {"devices": []}})
+
+    def test_processors_of_one_name_are_told_apart(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "cpuinfo"
+        first = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t\t:\n"
+        file.write_text(f"{first}\n{first.replace('17', '1')}\n")
+        monkeypatch.setattr(machine, "_CPUS", file)
+        found = machine.machine()
+        assert (found["cpu"], found["cpu_family"], found["cpu_model"]) == ("AMD EPYC", 25, 17)
+
+    @pytest.mark.parametrize("text", ["processor\t: 0\nCPU part\t: 0xd4f\n", None])
+    def test_without_such_numbers(
+        self, text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "cpuinfo"
+        if text is not None:
+            file.write_text(text)
+        monkeypatch.setattr(machine, "_CPUS", file)
+        monkeypatch.setattr("platform.machine", lambda: "aarch64")
+        found = machine.machine()
+        assert found["cpu"] == "aarch64"
+        assert not found.keys() & {"cpu_family", "cpu_model"}
+
+
 class TestCommit:
     @pytest.fixture
     def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -248,6 +277,7 @@ class TestResults:
     def _command(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", import_path())
         monkeypatch.setattr(sys, "argv", ["/somewhere/kernel.py", "--out", "/else/where.json", "--quick"])
+        monkeypatch.setattr("harness.results.commit", lambda: {"hash": "89abcde", "changed": False})
 
     def test_a_case_replaces_its_predecessor(self, tmp_path: Path) -> None:
         path = tmp_path / "r.json"
@@ -284,26 +314,54 @@ class TestResults:
         document = json.loads(path.read_text())
         document["runs"][0][name] = other
         path.write_text(json.dumps(document))
-        with pytest.raises(SystemExit, match=f"kernel: {name} changed"):
+        with pytest.raises(SystemExit, match=rf"kernel: .*models.* measured before, and {name} changed"):
             Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
 
-    def test_samples_are_appended_to_those_that_have_less_recorded(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("name", ["commit", "machine", "versions", "niceness"])
+    @pytest.mark.parametrize("absent", [True, False])
+    def test_nothing_is_appended_to_unknown_samples(self, name: str, absent: bool, tmp_path: Path) -> None:
         path = tmp_path / "r.json"
         Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
         document = json.loads(path.read_text())
-        for name in ("commit", "date", "niceness"):
+        if absent:
             del document["runs"][0][name]
+        else:
+            document["runs"][0][name] = None
         path.write_text(json.dumps(document))
-        Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
-        (case,) = json.loads(path.read_text())["cases"]
-        assert case["seconds"] == {"merge": [1.0, 2.0]}
+        before = path.read_text()
+        results = Results(path, "kernel", append=True)
+        with pytest.raises(SystemExit, match=f"of that {name} is not recorded; measure it without --append"):
+            results.add({"models": 2}, {"merge": [2.0]})
+        assert path.read_text() == before
+        Results(path, "kernel").add({"models": 2}, {"merge": [2.0]})  # but they can be replaced
+        assert json.loads(path.read_text())["cases"][0]["seconds"] == {"merge": [2.0]}
+
+    @pytest.mark.parametrize(
+        ("commit", "told"),
+        [
+            (None, "commit is not recorded"),
+            ({"hash": "89abcde", "changed": True}, "files differed from the commit"),
+        ],
+    )
+    def test_unknown_samples_are_not_appended(
+        self, commit: object, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither to known ones nor to others that are as unknown; and that is told before measuring."""
+        monkeypatch.setattr("harness.results.commit", lambda: commit)
+        path = tmp_path / "r.json"
+        Results(path, "kernel", append=True).add({"models": 2}, {"merge": [1.0]})  # there is nothing yet
+        with pytest.raises(SystemExit, match=f"kernel: nothing can be appended, for of this run {told}"):
+            Results(path, "kernel", append=True)
+        monkeypatch.setattr("harness.results.commit", lambda: {"hash": "89abcde", "changed": False})
+        with pytest.raises(SystemExit, match=f"of that {told}"):
+            Results(path, "kernel", append=True).add({"models": 2}, {"merge": [2.0]})
 
     def test_the_run_is_told(self, tmp_path: Path) -> None:
         path = tmp_path / "r.json"
         Results(path, "kernel").add({}, {})
         (run,) = json.loads(path.read_text())["runs"]
         assert run["niceness"] == os.nice(0)
-        assert run["commit"] == machine.commit()
+        assert run["commit"] == {"hash": "89abcde", "changed": False}
         assert run["date"].endswith("+00:00")
 
     def test_a_smoke_test_writes_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

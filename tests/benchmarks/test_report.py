@@ -120,6 +120,29 @@ def test_runs_say_what_was_recorded() -> None:
     assert machines({}) == "Not measured yet."
 
 
+def test_machines_of_one_name_are_told_apart() -> None:
+    versions = dict.fromkeys(("python", "torch", "numpy", "negmerge_ext"), "1.0")
+    machine = {"cpu": "AMD EPYC", "cores": 2, "memory_gib": 8, "system": "any"}
+    machine["transparent_huge_pages"] = "madvise"
+    load = {"load_before": [1.5, 1, 1], "load_after": [2.5, 1, 1]}
+    old = {"command": "old", "machine": machine, "versions": versions, **load}
+    avx2 = {**versions, "instruction_sets": ["scalar", "avx2"], "instruction_set": "avx2"}
+    forced = {**avx2, "instruction_set": "scalar"}
+    zen3, zen4 = ({**machine, "cpu_family": 25, "cpu_model": model} for model in (1, 17))
+    runs = [old, old, {**old, "versions": avx2}, {**old, "versions": forced}, {**old, "machine": zen3}]
+    runs += [{**old, "machine": zen4}, {**old, "machine": zen3, "versions": avx2}, old]
+    lines = machines({"kernel": Benchmark([], runs)}).splitlines()
+    assert [line.partition(", 2 cores")[0] for line in lines if "cores" in line] == [
+        "AMD EPYC",
+        "AMD EPYC (scalar avx2, of which avx2 used)",
+        "AMD EPYC (scalar avx2, of which scalar used)",
+        "AMD EPYC (family 25, model 1)",
+        "AMD EPYC (family 25, model 17)",
+        "AMD EPYC (family 25, model 1, scalar avx2, of which avx2 used)",
+    ]
+    assert lines.count("| `old` | 1.50 | 2.50 |") == len(runs)
+
+
 def test_numbers_and_tables() -> None:
     assert [number(value) for value in (0.01234, 1.2345, 12.345, 123.45, 12345.6)] == [
         "0.012",
