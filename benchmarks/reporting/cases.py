@@ -12,6 +12,8 @@ from harness.read_speed import VARIANTS
 from harness.results import read
 from harness.samples import fastest, median, quartiles, ratio, ratios
 
+from .bounds import Bound
+
 #: What a page says where nothing was measured.
 NOTHING = "Not measured yet."
 
@@ -42,11 +44,11 @@ class Case:
         """Median over the rounds of a variant's seconds over those of others together."""
         return statistics.median(ratios(self.seconds, [over], under))
 
-    def spread_over_sum(self, over: str, under: Sequence[str]) -> str:
-        """The same ratio with its quartiles, for a table."""
+    def spread_over_sum(self, over: str, under: Sequence[str], bound: Bound | None = None) -> str:
+        """The same ratio, with decimals that say whether a bound is met, and its quartiles, for a table."""
         values = ratios(self.seconds, [over], under)
-        low, high = quartiles(values)
-        return f"{statistics.median(values):.2f} ({low:.2f} … {high:.2f})"
+        middle, (low, high) = statistics.median(values), quartiles(values)
+        return f"{bound.shown(middle) if bound else f'{middle:.2f}'} ({low:.2f} … {high:.2f})"
 
     def has(self, variant: str) -> bool:
         """Whether a variant was measured."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from . import bounds
 from .cases import Benchmark, Case, number, table
 
 Benchmarks = Mapping[str, Benchmark]
@@ -11,7 +12,6 @@ Benchmarks = Mapping[str, Benchmark]
 #: How much longer than a copy of the same bytes a call may take on the device, and the seconds that starting
 #: it may take.
 OVER_BYTES, STARTING = 1.1, 30e-6
-_PEERS = ("torch.compile", "CUB", "torch.stack")
 _CALLS = ("merge", "merge, new result")
 
 
@@ -52,14 +52,25 @@ def gpu_kernel(benchmarks: Benchmarks) -> str:
             str(case.parameters["models"]),
             number(case.facts["copy_bytes"] / case.median("copy") / 1e9),
             number(case.bandwidth("merge")),
-            f"{over_copy(case):.2f}",
-            *(f"{case.ratio(peer, 'merge'):.2f}" if case.has(peer) else "–" for peer in _PEERS),
+            bounds.GPU_OVER_COPY.shown(over_copy(case)),
+            *(
+                bound.shown(case.ratio(peer, "merge"), digits=2) if case.has(peer) else "–"
+                for peer, bound in bounds.GPU_PEERS.items()
+            ),
             case.spread("merge", 1e3),
             str(case.rounds),
         ]
         for case in cases
     ]
-    head = ["dtype", "N", "copy GB/s", "merge GB/s", "merge over copy", *_PEERS, "merge ms (quartiles)"]
+    head = [
+        "dtype",
+        "N",
+        "copy GB/s",
+        "merge GB/s",
+        "merge over copy",
+        *bounds.GPU_PEERS,
+        "merge ms (quartiles)",
+    ]
     without: dict[str, list[str]] = {}
     for case in cases:
         for peer, reason in case.facts["without"].items():
@@ -78,10 +89,10 @@ def gpu_model(benchmarks: Benchmarks) -> str:
             number(_moved(case) / 1e9),
             number(allowance(case) * 1e3),
             *(case.spread(call, 1e3) for call in _CALLS),
-            f"{max(gpu_over_allowance(case)):.2f}",
+            bounds.OVER_ALLOWED.shown(max(gpu_over_allowance(case))),
             *(case.spread(f"{call}, host", 1e3) for call in _CALLS),
-            f"{max(host_microseconds(case)):.2f}",
-            f"{max(extra_megabytes(case)):.2f}",
+            bounds.MICROSECONDS_PER_TENSOR_AND_MODEL.shown(max(host_microseconds(case))),
+            bounds.GPU_EXTRA_MEGABYTES.shown(max(extra_megabytes(case))),
         ]
         for case in _sorted(benchmarks["gpu_model"])
     ]
@@ -99,7 +110,7 @@ def gpu_files(benchmarks: Benchmarks) -> str:
             case.spread("merge, cuda"),
             case.spread("merge to memory, cuda"),
             case.spread("merge, cpu"),
-            f"{case.ratio('merge, cuda', 'copy up'):.2f}",
+            bounds.GPU_FILES.shown(case.ratio("merge, cuda", "copy up")),
             f"{case.ratio('merge, cuda', 'merge, cpu'):.2f}",
             str(case.rounds),
         ]

@@ -5,54 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from . import bounds
+from .bounds import Bound
 from .cases import Case, number, table
 from .gpu_tables import extra_megabytes, gpu_over_allowance, host_microseconds, over_copy
-from .tables import Benchmarks, line_through, over_allowance, yardstick
+from .tables import Benchmarks, line_through, over_allowance, over_read_bound, yardstick
 
 Values = Callable[[Benchmarks], Iterable[float]]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is compared, the bound, and the values of all cases it holds for; ``at_least``: else at most."""
+    """What is compared, the bound, and the values of all cases it holds for."""
 
     what: str
-    bound: float
-    at_least: bool
+    bound: Bound
     values: Values
-    digits: int = 2
 
     def row(self, benchmarks: Benchmarks) -> list[str]:
         """A row of the table."""
         values = sorted(self.values(benchmarks))
         if not values:
-            return [self.what, self._bound, "not measured", "–"]
-        met = values[0] >= self.bound if self.at_least else values[-1] <= self.bound
-        shown = dict.fromkeys(f"{value:.{self.digits}f}" for value in (values[0], values[-1]))
-        return [
-            self.what,
-            self._bound,
-            " … ".join(shown),
-            "yes" if met else "no",
-        ]
-
-    @property
-    def _bound(self) -> str:
-        return f"{'≥' if self.at_least else '≤'} {self.bound:g}"
+            return [self.what, str(self.bound), "not measured", "–"]
+        met = all(map(self.bound.met, values))
+        shown = dict.fromkeys(self.bound.shown(value) for value in (values[0], values[-1]))
+        return [self.what, str(self.bound), " … ".join(shown), "yes" if met else "no"]
 
 
-def _kernel(
-    value: Callable[[Case], float], dtypes: tuple[str, ...], models: tuple[int, ...] | None = None
-) -> Values:
+def _over_read(bound: Bound) -> Values:
     return lambda benchmarks: [
-        value(case)
-        for case in benchmarks["kernel"].cases
-        if case.parameters["dtype"] in dtypes and (models is None or case.parameters["models"] in models)
+        case.over_read() for case in benchmarks["kernel"].cases if over_read_bound(case) is bound
     ]
 
 
-def _statistics(case: Case) -> float:
-    return case.ratio("native call, statistics", "native call")
+def _statistics(*dtypes: str) -> Values:
+    return lambda benchmarks: [
+        case.ratio("native call, statistics", "native call")
+        for dtype in dtypes
+        for case in benchmarks["kernel"].where(dtype=dtype)
+    ]
 
 
 def _new_results(pause: float) -> Values:
@@ -62,10 +53,12 @@ def _new_results(pause: float) -> Values:
     ]
 
 
-def _torch(peer: str, ours: str = "merge") -> Values:
-    return lambda benchmarks: [
-        case.ratio(peer, ours) for case in benchmarks["kernel"].where(dtype="float32") if case.has(peer)
-    ]
+def _torch(what: str, peer: str, ours: str = "merge") -> Target:
+    def values(benchmarks: Benchmarks) -> list[float]:
+        cases = benchmarks["kernel"].where(dtype="float32")
+        return [case.ratio(peer, ours) for case in cases if case.has(peer)]
+
+    return Target(what, bounds.TORCH[peer], values)
 
 
 def _avx2(benchmarks: Benchmarks) -> list[float]:
@@ -81,10 +74,11 @@ def _out_of_core(storage: str) -> Values:
     ]
 
 
-def _peer(name: str) -> Values:
-    return lambda benchmarks: [
-        case.ratio(name, "negmerge") for case in benchmarks["peers"].cases if case.has(name)
-    ]
+def _peer(what: str, name: str) -> Target:
+    def values(benchmarks: Benchmarks) -> list[float]:
+        return [case.ratio(name, "negmerge") for case in benchmarks["peers"].cases if case.has(name)]
+
+    return Target(what, bounds.PEERS[name], values)
 
 
 def _startup(name: str) -> Values:
@@ -118,10 +112,11 @@ def _gpu_kernel(benchmarks: Benchmarks) -> list[float]:
     return [over_copy(case) for case in benchmarks["gpu_kernel"].cases]
 
 
-def _gpu_peer(name: str) -> Values:
-    return lambda benchmarks: [
-        case.ratio(name, "merge") for case in benchmarks["gpu_kernel"].cases if case.has(name)
-    ]
+def _gpu_peer(what: str, name: str) -> Target:
+    def values(benchmarks: Benchmarks) -> list[float]:
+        return [case.ratio(name, "merge") for case in benchmarks["gpu_kernel"].cases if case.has(name)]
+
+    return Target(what, bounds.GPU_PEERS[name], values)
 
 
 def _gpu_model(values: Callable[[Case], list[float]]) -> Values:
@@ -133,40 +128,48 @@ def _gpu_files(benchmarks: Benchmarks) -> list[float]:
 
 
 _READ = "in memory, merge over reading"
+_GPU_HOST = "GPU: the same, host µs per tensor and model"
+_GPU_UP = "GPU: between files in the page cache, over copying up what is read"
 TARGETS = (
-    Target(f"{_READ}: fp32, N ≤ 16", 1.0, True, _kernel(Case.over_read, ("float32",), (2, 4, 8, 16))),
-    Target(f"{_READ}: fp32, N = 30 and 64", 0.95, True, _kernel(Case.over_read, ("float32",), (30, 64))),
-    Target(f"{_READ}: bf16 and fp16", 0.9, True, _kernel(Case.over_read, ("bfloat16", "float16"))),
-    Target("new result over touched memory, fp32, N = 8", 1.2, False, _new_results(pause=0.0)),
-    Target("the same, three seconds after the last call", 1.2, False, _new_results(pause=3.0)),
-    Target("statistics in the same pass, over none: fp32", 1.03, False, _kernel(_statistics, ("float32",))),
-    Target("the same: bf16 and fp16", 1.03, False, _kernel(_statistics, ("bfloat16", "float16"))),
-    Target("`torch.compile` over merge, fp32", 2, True, _torch("torch.compile"), 1),
+    Target(f"{_READ}: fp32, N ≤ 16", bounds.OVER_READ_FP32, _over_read(bounds.OVER_READ_FP32)),
     Target(
-        "the same, new results, fp32", 2, True, _torch("torch.compile, new result", "merge, new result"), 1
+        f"{_READ}: fp32, N = 30 and 64", bounds.OVER_READ_FP32_MANY, _over_read(bounds.OVER_READ_FP32_MANY)
     ),
-    Target("`torch.stack` over merge, fp32", 30, True, _torch("torch.stack"), 1),
-    Target("torch in place over merge, fp32", 15, True, _torch("torch in place"), 1),
-    Target("AVX2 over AVX-512, in speed", 0.9, True, _avx2),
-    Target("ResNet-18 and CLIP ViT-B/32, N = 8, time over allowance", 1.0, False, _small),
-    Target("applying a patch with 90 % zeros again, over a copy", 1.2, False, _patch),
-    Target("between files in tmpfs, over cat + cp", 1.0, False, _out_of_core("tmpfs")),
-    Target("between cold files, over direct dd", 1.1, False, _out_of_core("cold")),
-    Target("mergekit linear over negmerge", 6, True, _peer("mergekit linear"), 1),
-    Target("mergekit with the same rule over negmerge", 9, True, _peer("mergekit, same rule"), 1),
-    Target("peak memory over max_memory", 1.0, False, _memory),
-    Target("time is linear in parameters: share off the line", 0.1, False, _growth("elements")),
-    Target("time is linear in N: share off the line", 0.1, False, _growth("models")),
-    Target("`negmerge merge --help`, seconds", 0.3, False, _startup("negmerge merge --help")),
-    Target("merge of small files, seconds", 0.5, False, _startup("negmerge merge")),
-    Target("GPU: merge over device-to-device copy, in bandwidth", 0.95, True, _gpu_kernel),
-    Target("GPU: `torch.compile` over merge", 1.3, True, _gpu_peer("torch.compile")),
-    Target("GPU: CUB DeviceTransform over merge", 1.0, True, _gpu_peer("CUB")),
-    Target("GPU: `torch.stack` over merge", 10, True, _gpu_peer("torch.stack"), 1),
-    Target("GPU: CLIP ViT-L/14, device time over allowance", 1.0, False, _gpu_model(gpu_over_allowance)),
-    Target("GPU: the same, host µs per tensor and model", 0.3, False, _gpu_model(host_microseconds)),
-    Target("GPU: the same, MB of memory besides the result", 1.0, False, _gpu_model(extra_megabytes)),
-    Target("GPU: between files in the page cache, over copying up what is read", 1.2, False, _gpu_files),
+    Target(f"{_READ}: bf16 and fp16", bounds.OVER_READ_16_BIT, _over_read(bounds.OVER_READ_16_BIT)),
+    Target("new result over touched memory, fp32, N = 8", bounds.NEW_RESULT, _new_results(pause=0.0)),
+    Target("the same, three seconds after the last call", bounds.NEW_RESULT, _new_results(pause=3.0)),
+    Target("statistics in the same pass, over none: fp32", bounds.STATISTICS, _statistics("float32")),
+    Target("the same: bf16 and fp16", bounds.STATISTICS, _statistics("bfloat16", "float16")),
+    _torch("`torch.compile` over merge, fp32", "torch.compile"),
+    _torch("the same, new results, fp32", "torch.compile, new result", "merge, new result"),
+    _torch("`torch.stack` over merge, fp32", "torch.stack"),
+    _torch("torch in place over merge, fp32", "torch in place"),
+    Target("AVX2 over AVX-512, in speed", bounds.AVX2, _avx2),
+    Target("ResNet-18 and CLIP ViT-B/32, N = 8, time over allowance", bounds.OVER_ALLOWED, _small),
+    Target("applying a patch with 90 % zeros again, over a copy", bounds.PATCH_OVER_COPY, _patch),
+    Target("between files in tmpfs, over cat + cp", bounds.FILES["tmpfs"], _out_of_core("tmpfs")),
+    Target("between cold files, over direct dd", bounds.FILES["cold"], _out_of_core("cold")),
+    _peer("mergekit linear over negmerge", "mergekit linear"),
+    _peer("mergekit with the same rule over negmerge", "mergekit, same rule"),
+    Target("peak memory over max_memory", bounds.OVER_MAX_MEMORY, _memory),
+    Target("time is linear in parameters: share off the line", bounds.OFF_THE_LINE, _growth("elements")),
+    Target("time is linear in N: share off the line", bounds.OFF_THE_LINE, _growth("models")),
+    Target("`negmerge merge --help`, seconds", bounds.HELP_SECONDS, _startup("negmerge merge --help")),
+    Target("merge of small files, seconds", bounds.MERGE_SECONDS, _startup("negmerge merge")),
+    Target("GPU: merge over device-to-device copy, in bandwidth", bounds.GPU_OVER_COPY, _gpu_kernel),
+    _gpu_peer("GPU: `torch.compile` over merge", "torch.compile"),
+    _gpu_peer("GPU: CUB DeviceTransform over merge", "CUB"),
+    _gpu_peer("GPU: `torch.stack` over merge", "torch.stack"),
+    Target(
+        "GPU: CLIP ViT-L/14, device time over allowance", bounds.OVER_ALLOWED, _gpu_model(gpu_over_allowance)
+    ),
+    Target(_GPU_HOST, bounds.MICROSECONDS_PER_TENSOR_AND_MODEL, _gpu_model(host_microseconds)),
+    Target(
+        "GPU: the same, MB of memory besides the result",
+        bounds.GPU_EXTRA_MEGABYTES,
+        _gpu_model(extra_megabytes),
+    ),
+    Target(_GPU_UP, bounds.GPU_FILES, _gpu_files),
 )
 
 
@@ -183,7 +186,7 @@ def speed(benchmarks: Benchmarks) -> str:
     for case in benchmarks["kernel"].where(dtype="float32", models=8):
         rows += [
             ["in memory, fp32, N = 8", f"{number(case.bandwidth('merge'))} GB/s"],
-            ["over plain reading of the inputs", f"{case.over_read():.2f}"],
+            ["over plain reading of the inputs", over_read_bound(case).shown(case.over_read())],
         ]
         rows += [
             [f"{name} takes", f"{number(case.ratio(name, 'merge'))} times as long"]
@@ -191,8 +194,8 @@ def speed(benchmarks: Benchmarks) -> str:
             if case.has(name)
         ]
     for case in benchmarks["out_of_core"].where(storage="tmpfs"):
-        ratio = case.ratio_to_sum("merge", yardstick(case))
-        rows.append(["between files (tmpfs), over `cat` of the inputs + `cp` of the output", f"{ratio:.2f}"])
+        ratio = bounds.FILES["tmpfs"].shown(case.ratio_to_sum("merge", yardstick(case)))
+        rows.append(["between files (tmpfs), over `cat` of the inputs + `cp` of the output", ratio])
     peers = benchmarks["peers"].cases
     for name in dict.fromkeys(name for case in peers for name in case.seconds if name != "negmerge"):
         values = sorted(case.ratio(name, "negmerge") for case in peers if case.has(name))

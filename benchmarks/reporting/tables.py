@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from harness.read_speed import ONE_THREAD
 
+from . import bounds
+from .bounds import Bound
 from .cases import NOTHING, Benchmark, Case, number, table
 
 Benchmarks = Mapping[str, Benchmark]
 
-#: What a call may take per tensor and model besides moving bytes, in seconds, and how much longer moving may
-#: take.
-PER_TENSOR_AND_MODEL, OVER_BYTES = 0.3e-6, 1.1
+#: How much longer than reading moving bytes may take.
+OVER_BYTES = 1.1
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -26,6 +27,11 @@ def _kernel_cases(benchmarks: Benchmarks) -> list[Case]:
     )
 
 
+def over_read_bound(case: Case) -> Bound:
+    """What the bandwidth of a merge over that of reading should be."""
+    return bounds.over_read(case.parameters["dtype"], case.parameters["models"])
+
+
 def kernel(benchmarks: Benchmarks) -> str:
     """Bandwidth of the merge beside that of reading."""
     rows = [
@@ -34,9 +40,9 @@ def kernel(benchmarks: Benchmarks) -> str:
             str(case.parameters["models"]),
             number(case.read_bandwidth()),
             number(case.bandwidth("merge")),
-            f"{case.over_read():.2f}",
+            over_read_bound(case).shown(case.over_read()),
             f"{case.ratio('merge, new result', 'merge'):.2f}",
-            f"{case.ratio('native call, statistics', 'native call'):.2f}",
+            bounds.STATISTICS.shown(case.ratio("native call, statistics", "native call")),
             case.spread("merge", 1e3),
             str(case.rounds),
         ]
@@ -86,7 +92,10 @@ def torch(benchmarks: Benchmarks) -> str:
         [
             case.parameters["dtype"],
             str(case.parameters["models"]),
-            *(f"{case.ratio(peer, ours):.1f}" if case.has(peer) else "–" for peer, ours in over.items()),
+            *(
+                bounds.TORCH[peer].shown(case.ratio(peer, ours)) if case.has(peer) else "–"
+                for peer, ours in over.items()
+            ),
         ]
         for case in _kernel_cases(benchmarks)
         if any(case.has(peer) for peer in over)
@@ -123,10 +132,11 @@ def growth(benchmarks: Benchmarks) -> str:
         parts.append(table([head, "ms (quartiles)", "times the first"], rows))
         if len(cases) > 1:
             constant, slope, distance = line_through(cases, grows)
+            at_most = bounds.at_most(bounds.OFF_THE_LINE.value * 100, digits=0)
             each, unit = ("N", slope) if grows == "models" else ("million parameters", slope * 1e6)
             parts.append(
                 f"A line through the medians: {constant * 1e3:.2f} ms + {unit * 1e3:.3f} ms per {each};"
-                f" at most {distance:.0%} off."
+                f" at most {at_most.shown(distance * 100)}% off."
             )
     return "\n\n".join(parts)
 
@@ -138,7 +148,7 @@ def over_allowance(case: Case) -> float:
     tensors are large enough for reading them to have been timed.
     """
     models, tensors = case.parameters["models"], case.facts["tensors"]
-    overhead = PER_TENSOR_AND_MODEL * tensors * models
+    overhead = bounds.MICROSECONDS_PER_TENSOR_AND_MODEL.value * 1e-6 * tensors * models
     moving = OVER_BYTES * (models + 2) / (models + 1)
     rounds = zip(case.seconds["merge"], case.seconds[case.read()], strict=True)
     return float(statistics.median(merge / (moving * read + overhead) for merge, read in rounds))
@@ -152,7 +162,8 @@ def new_results(benchmarks: Benchmarks) -> str:
             str(case.parameters["models"]),
             f"{case.parameters['pause']:g}",
             case.spread("touched", 1e3),
-            *(f"{case.ratio(name, 'touched'):.2f}" for name in (*ways, "merge, new result")),
+            *(f"{case.ratio(name, 'touched'):.2f}" for name in ways),
+            bounds.NEW_RESULT.shown(case.ratio("merge, new result", "touched")),
             str(case.rounds),
         ]
         for case in benchmarks["new_results"].cases
@@ -169,7 +180,7 @@ def small_tensors(benchmarks: Benchmarks) -> str:
             case.spread(case.read(), 1e3),
             case.spread("merge", 1e3),
             case.spread("merge, new result", 1e3),
-            f"{over_allowance(case):.2f}",
+            bounds.OVER_ALLOWED.shown(over_allowance(case)),
         ]
         for case in _small_cases(benchmarks, reads=True)
     ]
@@ -206,7 +217,7 @@ def patch(benchmarks: Benchmarks) -> str:
             f"{case.parameters['sparsity_percent']} %",
             number(case.facts["patch_bytes"] / 1e6),
             *(case.spread(name, 1e3) for name in ("copy", "apply", "revert", "first apply")),
-            f"{case.ratio('apply', 'copy'):.2f}",
+            bounds.PATCH_OVER_COPY.shown(case.ratio("apply", "copy")),
         ]
         for case in benchmarks["patch"].cases
     ]
@@ -227,7 +238,7 @@ def out_of_core(benchmarks: Benchmarks) -> str:
             case.facts["filesystem"],
             *(f"{name}: {case.spread(name)}" for name in yardstick(case)),
             case.spread("merge"),
-            case.spread_over_sum("merge", yardstick(case)),
+            case.spread_over_sum("merge", yardstick(case), bounds.FILES.get(case.parameters["storage"])),
             str(case.rounds),
         ]
         for case in benchmarks["out_of_core"].cases
@@ -249,7 +260,7 @@ def memory(benchmarks: Benchmarks) -> str:
                     f"{case.facts['idle_bytes'] / 2**20:.0f}",
                     f"{case.facts['peak_bytes'] / 2**20:.0f}",
                     f"{(above := case.facts['peak_bytes'] - case.facts['idle_bytes']) / 2**20:.0f}",
-                    f"{above / case.facts['max_memory']:.2f}",
+                    bounds.OVER_MAX_MEMORY.shown(above / case.facts["max_memory"]),
                 ]
                 for case in benchmarks["memory"].where(grows=grows)
             ],
@@ -266,13 +277,18 @@ def peers(benchmarks: Benchmarks) -> str:
             case.facts["filesystem"],
             name,
             case.spread(name),
-            f"{case.ratio(name, 'negmerge'):.1f}",
+            _over_negmerge(case, name),
             str(case.rounds),
         ]
         for case in benchmarks["peers"].cases
         for name in case.seconds
     ]
     return table(["model", "file system", "process", "s (quartiles)", "over negmerge", "rounds"], rows)
+
+
+def _over_negmerge(case: Case, name: str) -> str:
+    value, bound = case.ratio(name, "negmerge"), bounds.PEERS.get(name)
+    return bound.shown(value) if bound else f"{value:.1f}"
 
 
 def startup(benchmarks: Benchmarks) -> str:

@@ -11,10 +11,11 @@ import pytest
 from harness.results import FOLDER
 from programs import import_path
 from report import NAMES
+from reporting.bounds import Bound, at_least, at_most, over_read
 from reporting.cases import Benchmark, Case, number, table
 from reporting.plots import draw
 from reporting.summary import Target
-from reporting.tables import line_through, machines, over_allowance
+from reporting.tables import kernel, line_through, machines, over_allowance
 
 REPORT = Path(__file__).resolve().parents[2] / "benchmarks" / "report.py"
 
@@ -62,7 +63,8 @@ def test_a_sum_of_variants_is_compared_round_by_round() -> None:
 
 
 def test_what_was_not_measured_has_a_row() -> None:
-    assert Target("something", 2, True, lambda _: []).row({}) == ["something", "≥ 2", "not measured", "–"]
+    row = Target("something", at_least(2), lambda _: []).row({})
+    assert row == ["something", "≥ 2", "not measured", "–"]
 
 
 def test_line_through() -> None:
@@ -71,18 +73,58 @@ def test_line_through() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at_least", "values", "met"),
+    ("bound", "values", "shown", "met"),
     [
-        (True, [1.0, 2.0], "yes"),
-        (True, [0.9, 2.0], "no"),
-        (False, [0.5, 1.0], "yes"),
-        (False, [0.5, 1.1], "no"),
+        (at_least(1.0), [1.0, 2.0], "1.00 … 2.00", "yes"),
+        (at_least(1.0), [0.9, 2.0], "0.90 … 2.00", "no"),
+        (at_most(1.0), [0.5, 1.0], "0.50 … 1.00", "yes"),
+        (at_most(1.0), [0.5, 1.1], "0.50 … 1.10", "no"),
+        (at_least(0.9), [0.899, 0.904], "0.899 … 0.90", "no"),
+        (at_most(1.2), [1.204, 1.2], "1.20 … 1.204", "no"),
     ],
 )
-def test_a_target_holds_for_all_cases(at_least: bool, values: list[float], met: str) -> None:
-    row = Target("what", 1.0, at_least, lambda _: values).row({})
-    assert row is not None
-    assert row[-1] == met
+def test_a_target_holds_for_all_cases(bound: Bound, values: list[float], shown: str, met: str) -> None:
+    assert Target("what", bound, lambda _: values).row({}) == ["what", str(bound), shown, met]
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "shown"),
+    [
+        (at_least(0.9), 0.8993, "0.899"),
+        (at_least(0.9), 0.89996, "0.89996"),
+        (at_least(0.9), 0.894, "0.89"),
+        (at_least(0.9), 0.896, "0.896"),
+        (at_least(0.9), 0.9, "0.90"),
+        (at_least(0.9), 0.904, "0.90"),
+        (at_most(1.03), 1.0349, "1.035"),
+        (at_most(1.03), 1.0251, "1.03"),
+        (at_most(1.03), 1.036, "1.04"),
+        (at_least(30, 1), 29.96, "29.96"),
+        (at_most(0.3, 0), 0.2, "0"),
+        (at_most(0.3, 0), 0.7, "1"),
+        (at_least(1.25, 1), 1.28, "1.3"),
+        (at_least(1.25, 1), 1.251, "1.3"),
+        (at_least(1.25, 1), 1.249, "1.2"),
+    ],
+)
+def test_rounding_does_not_cross_a_bound(bound: Bound, value: float, shown: str) -> None:
+    assert bound.shown(value) == shown
+    assert bound.met(float(shown)) == bound.met(value)
+
+
+def test_a_table_shows_on_which_side_of_its_bound_a_figure_lies() -> None:
+    case = kernel_case()
+    case.parameters.update(dtype="bfloat16")
+    case.seconds["merge"] = [read * 4 / 3 / 0.8993 for read in case.seconds[case.read()]]
+    case.seconds["merge, new result"] = case.seconds["native call"] = case.seconds["merge"]
+    case.seconds["native call, statistics"] = [1.0301 * seconds for seconds in case.seconds["merge"]]
+    (row,) = kernel({"kernel": Benchmark([case], [])}).splitlines()[2:]
+    assert row.split(" | ")[4:7] == ["0.899", "1.00", "1.0301"]
+
+
+def test_bounds_of_bandwidth() -> None:
+    assert [over_read("float32", models).value for models in (2, 16, 30, 64)] == [1.0, 1.0, 0.95, 0.95]
+    assert over_read("float16", 2) == over_read("bfloat16", 64) == at_least(0.9)
 
 
 def test_plots(tmp_path: Path) -> None:
