@@ -9,7 +9,7 @@ from . import bounds
 from .bounds import Bound
 from .cases import Case, number, table
 from .gpu_tables import extra_megabytes, gpu_over_allowance, host_microseconds, over_copy
-from .tables import Benchmarks, line_through, over_allowance, over_read_bound, yardstick
+from .tables import Benchmarks, line_through, over_allowance, over_read_bound, tiny_microseconds, yardstick
 
 Values = Callable[[Benchmarks], Iterable[float]]
 
@@ -146,6 +146,11 @@ TARGETS = (
     _torch("torch in place over merge, fp32", "torch in place"),
     Target("AVX2 over AVX-512, in speed", bounds.AVX2, _avx2),
     Target("ResNet-18 and CLIP ViT-B/32, N = 8, time over allowance", bounds.OVER_ALLOWED, _small),
+    Target(
+        "tensors of 16 elements, N = 8, µs per tensor and model",
+        bounds.MICROSECONDS_PER_TENSOR_AND_MODEL,
+        tiny_microseconds,
+    ),
     Target("applying a patch with 90 % zeros again, over a copy", bounds.PATCH_OVER_COPY, _patch),
     Target("between files in tmpfs, over cat + cp", bounds.FILES["tmpfs"], _out_of_core("tmpfs")),
     Target("between cold files, over direct dd", bounds.FILES["cold"], _out_of_core("cold")),

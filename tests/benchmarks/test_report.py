@@ -15,7 +15,14 @@ from reporting.bounds import Bound, at_least, at_most, over_read
 from reporting.cases import Benchmark, Case, number, table
 from reporting.plots import draw
 from reporting.summary import Target
-from reporting.tables import kernel, line_through, machines, over_allowance
+from reporting.tables import (
+    kernel,
+    line_through,
+    machines,
+    over_allowance,
+    tiny_microseconds,
+    tiny_tensors,
+)
 
 REPORT = Path(__file__).resolve().parents[2] / "benchmarks" / "report.py"
 
@@ -120,6 +127,19 @@ def test_a_table_shows_on_which_side_of_its_bound_a_figure_lies() -> None:
     case.seconds["native call, statistics"] = [1.0301 * seconds for seconds in case.seconds["merge"]]
     (row,) = kernel({"kernel": Benchmark([case], [])}).splitlines()[2:]
     assert row.split(" | ")[4:7] == ["0.899", "1.00", "1.0301"]
+
+
+def test_tiny_tensors_beside_what_is_allowed() -> None:
+    facts = {"tensors": 100, "reads": False}
+    case = Case({"case": "tiny", "models": 8}, facts, {"merge": [4e-4], "merge, new result": [8e-4]})
+    measured = {"small_tensors": Benchmark([case], [])}
+    assert tiny_tensors(measured).splitlines()[0] == (
+        "| model | merge ms (quartiles) | allowed µs per tensor and model | merge µs (quartiles) |"
+        " new result µs (quartiles) |"
+    )
+    (row,) = tiny_tensors(measured).splitlines()[2:]
+    assert row == ("| tiny | 0.400 (0.400 … 0.400) | 0.3 | 0.500 (0.500 … 0.500) | 1.00 (1.00 … 1.00) |")
+    assert tiny_microseconds(measured) == pytest.approx([0.5])
 
 
 def test_bounds_of_bandwidth() -> None:
