@@ -3,7 +3,7 @@
 Tables stand between `<!-- benchmarks: NAME -->` and `<!-- end -->`; no figure there is written by hand.
 
     python benchmarks/report.py             # rewrite tables and plots
-    python benchmarks/report.py --check     # fail if a table differs from the result files
+    python benchmarks/report.py --check     # fail if a table or plot differs from the result files
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from pathlib import Path
 from harness.results import FOLDER
 from reporting.cases import Benchmark
 from reporting.gpu_tables import GPU_TABLES
+from reporting.plots import draw, stale
 from reporting.summary import speed, summary
 from reporting.tables import TABLES, Benchmarks
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
+PLOTS = ROOT / "docs" / "img"
 NAMES = (
     *(
         "kernel",
@@ -54,14 +56,15 @@ def main() -> None:
     benchmarks = {name: Benchmark.load(arguments.results / f"{name}.json") for name in NAMES}
     new = {page: rendered(page.read_text(), benchmarks) for page in PAGES}
     if arguments.check:
-        if stale := [page.name for page, text in new.items() if text != page.read_text()]:
-            sys.exit(f"not what the result files say: {', '.join(stale)}; run python benchmarks/report.py")
+        differing = [page.name for page, text in new.items() if text != page.read_text()]
+        if differing := [*differing, *stale(benchmarks, PLOTS)]:
+            sys.exit(
+                f"not what the result files say: {', '.join(differing)}; run python benchmarks/report.py"
+            )
         return
-    from reporting.plots import draw
-
     for page, text in new.items():
         page.write_text(text)
-    draw(benchmarks, ROOT / "docs" / "img")
+    draw(benchmarks, PLOTS)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from math import log2
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,12 +21,36 @@ _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def draw(benchmarks: Benchmarks, folder: Path) -> None:
-    """Write every plot that something was measured for, as SVG."""
-    mpl.rcParams.update({"svg.hashsalt": "negmerge", "svg.fonttype": "none", "font.size": 9})
+    """Write every plot that something was measured for, as SVG that says what it shows by a digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, plot in (("roofline", _roofline), ("growth", _growth), ("memory", _memory)):
-        if figure := plot(benchmarks):
-            figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+    for name, figure in _figures(benchmarks).items():
+        metadata = {"Date": None, "Identifier": _digest(figure)}
+        figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata=metadata)
+
+
+def stale(benchmarks: Benchmarks, folder: Path) -> list[str]:
+    """Names of the files that are missing or show something else; with any version of matplotlib."""
+    digests = {folder / f"{name}.svg": _digest(figure) for name, figure in _figures(benchmarks).items()}
+    return [
+        path.name for path, digest in digests.items() if not path.exists() or digest not in path.read_text()
+    ]
+
+
+def _figures(benchmarks: Benchmarks) -> dict[str, Figure]:
+    mpl.rcParams.update({"svg.hashsalt": "negmerge", "svg.fonttype": "none", "font.size": 9})
+    plots = {"roofline": _roofline, "growth": _growth, "memory": _memory}
+    return {name: figure for name, plot in plots.items() if (figure := plot(benchmarks)) is not None}
+
+
+def _digest(figure: Figure) -> str:
+    """Of titles, labels and lines; numbers to six digits, beyond which processors may compute others."""
+    shown: list[object] = []
+    for axis in figure.axes:
+        shown.append([axis.get_title(), axis.get_xlabel(), axis.get_ylabel()])
+        for line in axis.lines:
+            x, y = np.asarray(line.get_data(orig=True), float).tolist()
+            shown.append([line.get_label(), *([f"{value:.6g}" for value in values] for values in (x, y))])
+    return f"sha256:{sha256(json.dumps(shown).encode()).hexdigest()}"
 
 
 def _roofline(benchmarks: Benchmarks) -> Figure | None:

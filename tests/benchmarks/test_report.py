@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from harness.results import FOLDER
 from programs import import_path
-from report import NAMES
+from report import NAMES, PLOTS
 from reporting.bounds import Bound, at_least, at_most, over_read
 from reporting.cases import Benchmark, Case, number, table
-from reporting.plots import draw
+from reporting.plots import draw, stale
 from reporting.summary import Target
 from reporting.tables import (
     kernel,
@@ -40,6 +40,39 @@ def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
     done = subprocess.run(command, env={"PYTHONPATH": import_path()}, capture_output=True, text=True)
     assert done.returncode != 0
     assert "benchmarks.md" in done.stderr
+
+
+class TestPlots:
+    @pytest.fixture
+    def measured(self) -> dict[str, Benchmark]:
+        return {name: Benchmark.load(FOLDER / f"{name}.json") for name in NAMES}
+
+    def test_ticks_are_numbers(self, measured: dict[str, Benchmark], tmp_path: Path) -> None:
+        draw(measured, tmp_path)
+        drawn = {path.name: path.read_text() for path in tmp_path.iterdir()}
+        assert drawn.keys() == {"growth.svg", "memory.svg", "roofline.svg"}
+        # Ticks say numbers without powers of ten, which are easier to compare.
+        assert not any("×" in text for text in drawn.values())
+
+    def test_nothing_is_drawn_of_nothing(self, tmp_path: Path) -> None:
+        nothing = {name: Benchmark([], []) for name in NAMES}
+        draw(nothing, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        assert stale(nothing, tmp_path) == []
+
+    def test_those_of_the_documentation_are_up_to_date(self, measured: dict[str, Benchmark]) -> None:
+        assert stale(measured, PLOTS) == []
+
+    def test_stale_ones_are_noticed(self, measured: dict[str, Benchmark], tmp_path: Path) -> None:
+        assert stale(measured, tmp_path) == ["roofline.svg", "growth.svg", "memory.svg"]
+        draw(measured, tmp_path)
+        assert stale(measured, tmp_path) == []
+        seconds = measured["kernel"].where(dtype="float16", models=8)[0].seconds
+        seconds["merge"] = [1.01 * value for value in seconds["merge"]]
+        assert stale(measured, tmp_path) == ["roofline.svg"]
+        del measured["growth"].where(grows="models")[0].seconds["merge"][0]
+        measured["memory"].where(grows="size")[0].facts["max_memory"] += 2**20
+        assert stale(measured, tmp_path) == ["roofline.svg", "growth.svg", "memory.svg"]
 
 
 def kernel_case() -> Case:
@@ -145,17 +178,6 @@ def test_tiny_tensors_beside_what_is_allowed() -> None:
 def test_bounds_of_bandwidth() -> None:
     assert [over_read("float32", models).value for models in (2, 16, 30, 64)] == [1.0, 1.0, 0.95, 0.95]
     assert over_read("float16", 2) == over_read("bfloat16", 64) == at_least(0.9)
-
-
-def test_plots(tmp_path: Path) -> None:
-    measured = {name: Benchmark.load(FOLDER / f"{name}.json") for name in NAMES}
-    draw(measured, tmp_path)
-    drawn = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert drawn.keys() == {"growth.svg", "memory.svg", "roofline.svg"}
-    # Ticks say numbers without powers of ten, which are easier to compare.
-    assert not any("×" in text for text in drawn.values())
-    draw({name: Benchmark([], []) for name in NAMES}, tmp_path / "nothing")
-    assert list((tmp_path / "nothing").iterdir()) == []
 
 
 def test_runs_say_what_was_recorded() -> None:
