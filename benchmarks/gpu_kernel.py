@@ -35,7 +35,7 @@ import negmerge_ext
 MODELS, QUICK_MODELS = (2, 4, 8, 16, 30, 64), (2, 8)
 DTYPES = ("float32", "bfloat16")
 SCALE = 0.7
-TOTAL, QUICK_TOTAL = 4e9, 6.4e7
+TOTAL, QUICK_TOTAL, SMALLEST_TOTAL = 4e9, 6.4e7, 1e6
 #: Sizes are multiples of so many elements.
 GRAIN = 1024
 
@@ -108,7 +108,9 @@ def main() -> None:
     )
     parser.add_argument("--dtype", choices=DTYPES, nargs="+", default=DTYPES)
     parser.add_argument(
-        "--total", type=float, help=f"bytes of all tensors (default: {TOTAL:g}, quick: {QUICK_TOTAL:g})"
+        "--total",
+        type=options.number_from(SMALLEST_TOTAL),
+        help=f"bytes of all tensors (default: {TOTAL:g}, quick: {QUICK_TOTAL:g})",
     )
     arguments = parser.parse_args()
     gpu.require()

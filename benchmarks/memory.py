@@ -23,6 +23,8 @@ SIZES_GB, QUICK_SIZES_GB = (0.25, 0.5, 1, 2, 4, 8, 16), (0.125, 0.25)
 MODELS, QUICK_MODELS = (2, 4, 8, 16, 32, 64), (2, 16)
 #: What does not grow: gigabytes of the model while N grows, N while the model grows.
 SIZE_GB, POOL = 0.25, 2
+#: A model of one matrix.
+SMALLEST_GB = 0.07
 
 
 def shapes(gigabytes: float) -> Shapes:
@@ -47,7 +49,10 @@ def main() -> None:
     parser = options.parser(__doc__, repeats=False)
     parser.add_argument("--grows", choices=("size", "models"), nargs="+", default=("size", "models"))
     parser.add_argument(
-        "--gigabytes", type=float, nargs="+", help=f"sizes of the model (default: {SIZES_GB})"
+        "--gigabytes",
+        type=options.number_from(SMALLEST_GB),
+        nargs="+",
+        help=f"sizes of the model (default: {SIZES_GB})",
     )
     parser.add_argument("--models", type=options.count, nargs="+", help=f"default: {MODELS}")
     parser.add_argument("--folder", type=Path, help="where the files lie (default: a temporary folder)")

@@ -84,7 +84,12 @@ def _populate(end: int, start: int) -> None:
 def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument("--models", type=options.count, nargs="+", default=MODELS, help=f"default: {MODELS}")
-    parser.add_argument("--pause", type=float, nargs="+", help=f"seconds (default: {PAUSES}, quick: 0)")
+    parser.add_argument(
+        "--pause",
+        type=options.number_from(0),
+        nargs="+",
+        help=f"seconds (default: {PAUSES}, quick: 0)",
+    )
     arguments = parser.parse_args()
     results = options.results(arguments, "new_results")
     for models in arguments.models:

@@ -5,9 +5,9 @@ processes of their own, timed in interleaved rounds. Three kinds of storage:
 
 * tmpfs: everything lies in memory. cat: all inputs to /dev/null. cp: a file of the output's size.
 * cached: everything lies on disk, and the inputs are in the page cache. cat as above; cp and sync.
-* cold: the same files, dropped from the page cache before every reading. dd read: all inputs, one after the
-  other, `iflag=direct bs=4M`. dd write: a file of the output's size out of the page cache, `oflag=direct`,
-  synced.
+* cold: the same files, dropped from the page cache before every reading; that no page of them stays is asked
+  of the system. dd read: all inputs, one after the other, `iflag=direct bs=4M`. dd write: a file of the
+  output's size out of the page cache, `oflag=direct`, synced.
 
 The merge syncs its output too. It is compared with the in-memory merge bit for bit, once.
 
@@ -69,6 +69,7 @@ def shell(
 
 
 def drop_all(paths: Sequence[Path]) -> None:
+    """Only for files on a disk: those in tmpfs are in memory and stay there."""
     for path in paths:
         drop_cache(path)
 

@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from harness import options
 from harness.results import FOLDER
 from reporting.cases import Benchmark
 from reporting.gpu_tables import GPU_TABLES
@@ -51,7 +52,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
-    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the result files")
+    parser.add_argument("--results", type=options.folder, default=FOLDER, help="folder of the result files")
     arguments = parser.parse_args()
     benchmarks = {name: Benchmark.load(arguments.results / f"{name}.json") for name in NAMES}
     new = {page: rendered(page.read_text(), benchmarks) for page in PAGES}

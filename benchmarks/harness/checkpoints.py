@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -12,6 +14,8 @@ from pathlib import Path
 
 from .models import BY_NAME, Shapes, elements
 from .processes import cleaned_up, in_child
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def paths_of(folder: Path, models: int) -> list[Path]:
@@ -36,14 +40,38 @@ def write_hollow(path: Path, shapes: Shapes) -> None:
         file.truncate(len(header) + 4 * elements(shapes))
 
 
+class StillCachedError(RuntimeError):
+    """The system keeps pages of a file that were to be dropped."""
+
+
 def drop_cache(path: Path) -> None:
-    """Have the system forget the cached pages of a file, which is synced before."""
+    """Have the system forget the cached pages of a file, which is synced before.
+
+    That is only asked for, and so looked at afterwards; :class:`StillCachedError` if a page stays.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
+    if share := cached_share(path):
+        raise StillCachedError(f"{share:.2%} of {path.name} stays in the page cache: it cannot be read cold")
+
+
+def cached_share(path: Path) -> float:
+    """Share of a file's pages that the page cache holds, by mincore(2)."""
+    import numpy as np
+
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        content = np.frombuffer(mapped, np.uint8)
+        pages = np.zeros(-(-content.size // mmap.PAGESIZE), np.uint8)
+        where = ctypes.c_void_p(content.ctypes.data), ctypes.c_size_t(content.size)
+        failed = _libc.mincore(*where, ctypes.c_void_p(pages.ctypes.data))
+        del content  # what is lent from a mapping keeps it from being closed
+        if failed:
+            raise OSError(ctypes.get_errno(), "mincore", str(path))
+    return float((pages & 1).mean())
 
 
 def filesystem(folder: Path) -> str:

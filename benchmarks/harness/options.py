@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from .results import FOLDER, Results
@@ -37,6 +39,26 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
     return number
+
+
+def number_from(least: float) -> Callable[[str], float]:
+    """Finite numbers from ``least`` on, for argparse."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not (value >= least and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{text} is not a number from {least:g} on")
+        return value
+
+    return number
+
+
+def folder(text: str) -> Path:
+    """A folder that exists, for argparse."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return path
 
 
 def rounds(arguments: argparse.Namespace) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import mmap
 import os
 import select
 import shutil
@@ -15,16 +15,24 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import out_of_core
 import pytest
 import torch
 from harness import machine, models, options, state_dicts
-from harness.checkpoints import paths_of, write_hollow, write_pool
-from harness.processes import FailedError, peak, run
+from harness.checkpoints import (
+    StillCachedError,
+    cached_share,
+    drop_cache,
+    filesystem,
+    paths_of,
+    write_hollow,
+    write_pool,
+)
+from harness.processes import FailedError, Finished, peak, run
 from harness.read_speed import VARIANTS, Reader
 from harness.results import Results
 from harness.samples import fastest, ratio, ratios
 from harness.timing import Measurement, interleave, timed
-from patch import percentage
 from programs import import_path
 from safetensors.numpy import load_file
 
@@ -105,6 +113,46 @@ def test_checkpoints_are_written_once(tmp_path: Path) -> None:
     before = [path.stat().st_mtime_ns for path in paths]
     assert [path.stat().st_mtime_ns for path in write_pool(tmp_path, "small", 1)] == before
     assert load_file(paths[0]).keys() == load_file(paths[1]).keys() == models.squares(8, 256).keys()
+
+
+class TestCold:
+    @pytest.fixture
+    def on_disk(self, tmp_path: Path) -> Path:
+        """A file that is in the page cache."""
+        if filesystem(tmp_path) == "tmpfs":
+            pytest.skip("temporary files lie in memory here")
+        path = tmp_path / "file"
+        path.write_bytes(os.urandom(3 * mmap.PAGESIZE + 1))
+        assert cached_share(path) == 1
+        return path
+
+    def test_a_dropped_file_is_not_cached(self, on_disk: Path) -> None:
+        drop_cache(on_disk)
+        assert cached_share(on_disk) == 0
+        on_disk.read_bytes()
+        assert cached_share(on_disk) == 1
+
+    def test_what_stays_is_noticed(self, on_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "posix_fadvise", lambda *_: None)
+        with pytest.raises(StillCachedError, match=r"100\.00% of file stays in the page cache"):
+            drop_cache(on_disk)
+
+    def test_files_in_memory_are_not_asked(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        asked: list[Path] = []
+        monkeypatch.setattr(out_of_core, "drop_cache", asked.append)
+        monkeypatch.setattr(out_of_core, "run", lambda command: Finished(1.0, 0, b""))
+        paths = paths_of(tmp_path, 2)
+        for storage in ("tmpfs", "cached", "cold"):
+            for measure in out_of_core.variants(storage, paths, tmp_path / "copy", tmp_path / "out").values():
+                measure()
+            assert bool(asked) == (storage == "cold")
+        monkeypatch.setattr(out_of_core, "filesystem", lambda folder: "tmpfs")
+        monkeypatch.setattr(out_of_core, "has_direct_io", lambda folder: True)
+        assert [out_of_core.fits(storage, tmp_path) for storage in ("tmpfs", "cached", "cold")] == [
+            True,
+            False,
+            False,
+        ]
 
 
 def test_a_hollow_checkpoint_is_zeros(tmp_path: Path) -> None:
@@ -376,18 +424,3 @@ class TestResults:
         Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
         with pytest.raises(SystemExit, match="other variants"):
             Results(path, "kernel", append=True).add({"models": 2}, {"read": [2.0]})
-
-
-def test_a_percentage_is_from_1_to_99() -> None:
-    assert (percentage("1"), percentage("99")) == (1, 99)
-    for outside in ("0", "100"):
-        with pytest.raises(argparse.ArgumentTypeError, match=f"^{outside} is not from 1 to 99$"):
-            percentage(outside)
-
-
-@pytest.mark.parametrize("rounds", ["0", "-1", "x"])
-def test_numbers_of_rounds_are_positive(rounds: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        options.parser("About.").parse_args(["--rounds", rounds])
-    assert ended.value.code == 2
-    assert "--rounds" in capsys.readouterr().err
