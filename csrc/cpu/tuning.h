@@ -2,6 +2,7 @@
 // MiB L3), fp32, 1.2 GB, 4 KiB pages, as rates over a plain read of the same buffers in the same run. Rates of one
 // line were measured together and those of different lines were not. To measure a line again: change it (a group takes
 // a change of the switches in kernel.inc and fused.inc, too), build, and run benchmarks/kernel.py --dtype float32.
+// Where it says "not measured", no figures of other values are recorded.
 #pragma once
 
 #include <cstddef>
@@ -20,33 +21,43 @@ constexpr size_t kGroup = 8;
 constexpr size_t kPrefetchBytes = 2048;
 constexpr int kPrefetchLocality = 2;
 
-// Output of so many bytes, as many as caches may hold, is written past them. N = 2: 1.11 against 1.01; N = 8: equal. A
-// smaller one is there for whoever reads it next.
+// Output of so many bytes is written past the caches. N = 2: 1.11 against 1.01; N = 8: equal. A smaller one is there
+// for whoever reads it next. How many bytes is not measured: as many as the L3 above holds. Another L3, or times of a
+// merge and of who reads its result next, over sizes of the result, would change it.
 constexpr size_t kStreamBytes = size_t{32} << 20;
 
 // Consecutive blocks that a thread takes at a time, if there are many. N = 8: 1.21 one by one, 1.28 by sixteen.
 constexpr size_t kMostBlocksAtOnce = 16;
 
-// Elements of all models together up to which the calling thread works alone: waking others takes some microseconds.
+// Elements of all models together up to which the calling thread works alone: waking others takes some microseconds,
+// and so many elements in fp32 take about ten at the 25 GB/s that one thread reads from memory. Not measured: times of
+// small merges with one thread and with two would change it.
 constexpr size_t kAloneElements = size_t{64} << 10;
 
 // Bytes of a tensor that are read from a file at a time. Shorter reads cost more in system calls than their data takes
 // to merge; longer ones only take room in the cache: 64 and 256 KiB measured alike.
 constexpr size_t kShortestRead = size_t{64} << 10;
 
-// Memory of each thread that merges from files, for the pieces of all models: what its L2 cache holds.
+// Memory of each thread that merges from files, for the pieces of all models: the L2 above, or sixteen of the reads
+// above. Not measured: a core with another L2 (Zen 3 has half as much) would change it. With less of it fewer models
+// come together.
 constexpr size_t kScratch = size_t{1} << 20;
 
 // What one thread has the system make ready, or copies, at a time: whole huge pages, which two threads would otherwise
-// both clear. Less memory than kWorthPopulating is left to the page faults of who writes it. Having pages made just
-// before they are written, while their zeros are in the caches, took as long as having all made first.
+// both clear. Having pages made just before they are written, while their zeros are in the caches, took as long as
+// having all made first. Not measured: four huge pages of 2 MiB are much for one system call, and little of a result
+// that two threads share, so that both end at about the same time. Larger huge pages or many more threads would change
+// it. Less memory than kWorthPopulating is left to the page faults of who writes it. Not measured: two huge pages long,
+// it has a whole one within wherever it begins. Times of merges with new results of some megabytes would change it.
 constexpr size_t kPagesAtOnce = size_t{8} << 20;
 constexpr size_t kWorthPopulating = size_t{4} << 20;
 
 // Huge pages are asked for until one thread has fewer bytes of them a second. Then the host of a virtual machine has to
 // provide them, and small ones come sooner. Times of a merge with N = 2 over one into touched memory, with huge pages
 // throughout, small ones throughout and as here (benchmarks/new_results.py; a Zen 3 core pair): 1.7, 3.0, 2.4 where
-// memory was in use just before, 9.9, 2.9, 3.1 three seconds later. N = 8: 1.4, 1.6, 1.4 and 4.9, 2.0, 2.3.
+// memory was in use just before, 9.9, 2.9, 3.1 three seconds later. N = 8: 1.4, 1.6, 1.4 and 4.9, 2.0, 2.3. By those of
+// N = 2 a thread has some 6e9 bytes of huge pages a second in the first case and 4e8 in the second. The bound lies
+// between, not measured itself; a host that provides memory faster or slower would change it.
 constexpr double kSlowHugePages = 1e9;
 
 }  // namespace negmerge

@@ -4,6 +4,9 @@ A chunk passes through a *frame*: its output, and those inputs that the kernel c
 itself. Frames are few and used in turn, so that reading, merging and writing overlap. What the kernel reads
 itself takes a fixed scratch for each of its threads, whatever the number of models; on a CUDA device, pinned
 memory for each of its workers.
+
+The sizes below are reasoned: no figures of other values are recorded. ``benchmarks/memory.py`` shows that
+what a merge takes stays within ``max_memory``; ``out_of_core.py`` and ``gpu_files.py`` there show its time.
 """
 
 from __future__ import annotations
@@ -26,31 +29,40 @@ from .needs import Needs
 from .reads import THREADS
 from .workers import Workers, least_on_device, threads_of_cpu, workers_of_device
 
-#: Bytes a merge may take if the user does not say.
+#: Bytes a merge may take if the user does not say: more than full frames and the scratches of many threads
+#: take, and little beside the memory of a machine that models are used on.
 DEFAULT_MEMORY = 512 << 20
 
 #: One chunk is read, one is merged, one is written.
 FRAMES = 3
 
-#: Larger frames than this bring nothing; those that models are gathered in may be larger.
+#: A frame is to be long beside what happens once for each chunk (a plan, a write, an entry of the journal),
+#: and no longer: three of them count in every merge's memory. Those that models are gathered in hold all
+#: models' part.
 _LARGEST_FRAME = 16 << 20
 _LARGEST_GATHERING_FRAME = 64 << 20
-#: Bytes that one chunk reads, so that progress is seen and an interrupt need not wait long.
+#: Bytes that one chunk reads, so that progress is seen and an interrupt need not wait long: a quarter of a
+#: second where 1 GB/s is read. Above that only where a block of all models takes more. Chunks of many models
+#: are smaller by it.
 _MOST_READ = 256 << 20
-#: Bounds on a chunk's bookkeeping: pieces, and pieces times models.
+#: Bounds on a chunk's bookkeeping: pieces, and pieces times models. They keep tables of a chunk to a few
+#: hundred kilobytes, within the reserve below; models of many tiny tensors would have longer chunks without
+#: them.
 _MOST_PIECES = 1024
 _MOST_ENTRIES = 16384
 
-#: A device makes short work of chunks, and between two of them it has little to do.
+#: A device makes short work of chunks, and between two of them it has little to do: so they are four times as
+#: long.
 _LARGEST_DEVICE_FRAME = 64 << 20
 _MOST_READ_FOR_DEVICE = 1 << 30
 
 #: What each of the kernel's threads reads into.
 _SCRATCH = native.SCRATCH
 
-#: Thread stacks, allocator arenas, bookkeeping of the chunks in flight.
+#: Thread stacks, allocator arenas, bookkeeping of the chunks in flight. An allowance, not a sum of what they
+#: take: a merge that exceeds ``max_memory`` would show that it is too small.
 _RESERVE = 8 << 20
-#: Python objects that describe a model's files and a tensor of base and output.
+#: Python objects that describe a model's files and a tensor of base and output; allowances, too.
 _PER_MODEL = 2 << 10
 _PER_TENSOR = 2 << 10
 #: What gathering tensors that are not stored in row-major order takes.

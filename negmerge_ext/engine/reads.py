@@ -11,10 +11,13 @@ from typing import Protocol
 from ..checkpoint.base import SourceFile
 from ..checkpoint.files import FileReader
 
-#: Reads in flight: what hides the latency of disks and network file systems.
+#: Reads in flight: what hides the latency of disks and network file systems. Reasoned, not measured: more
+#: than the cores of a small machine, since they wait, and each holds what it gathers (budget.py). Storage
+#: that answers slowly, and many reads at once, would ask for more.
 THREADS = 8
 
-#: Bytes that a thread reads at a time, so that all have work and an interrupt need not wait long.
+#: Bytes that a thread reads at a time, so that all have work and an interrupt need not wait long. Reasoned,
+#: not measured: a full frame is four of them, and 4 MiB take some milliseconds, long beside starting a read.
 _BATCH = 4 << 20
 
 

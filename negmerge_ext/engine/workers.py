@@ -8,13 +8,20 @@ from types import TracebackType
 from .. import native, native_cuda_files
 from ..native_cuda_files import FileMerger
 
-#: A slot of this size takes so long to be copied to a device that starting the copy is nothing beside it.
+# Reasoned, not measured: ``benchmarks/gpu_files.py`` has the time with these values, and with no others.
+
+#: A slot of this size takes so long to be copied to a device (about 0.1 ms where 50 GB/s are copied) that
+#: starting the copy, some microseconds, is little beside it. A slower start or a faster link would ask for
+#: more.
 _LARGEST_SLOT = 4 << 20
-#: Slots are multiples of it.
+#: Slots are multiples of it: the size of a page of most systems. What a device asks for is less (128 bytes).
 _PAGE = 4096
-#: A thread reads several times slower than a device takes what is read; more than these gain nothing.
+#: A thread reads several times slower than a device takes what is read; with so many, reading should not be
+#: what is waited for, and their slots stay a small part of memory. Slower storage or a faster link would ask
+#: for more.
 _MOST_ON_DEVICE = 16
-#: There should be so many, if need be with smaller slots: some read while others wait for the device.
+#: There should be so many, if need be with smaller slots: some read while others wait for the device. Two
+#: would do if reading and copying took equally long; these leave room for reading that takes longer.
 _FEW_ON_DEVICE = 4
 
 
