@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from examples import examples
 from fake_device import FakeDevice
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_calls import code
 from strategies import METHODS, Case, batches
@@ -167,7 +168,7 @@ class TestResults:
         merger(2, cuda.least_slot(20, True)).merge(*arguments.values())
         assert same(results, batch.on_cpu())
 
-    @settings(max_examples=60)
+    @examples(60)
     @given(cases=batches(), lines=st.integers(0, 1 << 14), workers=st.integers(1, 3), eager=st.booleans())
     def test_of_any_tensors(
         self,

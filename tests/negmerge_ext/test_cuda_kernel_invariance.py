@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_calls import Merges
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_calls import check
 from kernel_calls import merge as merge_on_cpu
@@ -84,7 +85,7 @@ def test_cuts_between_blocks(merge_on_cuda: Merges, blocks: int) -> None:
     assert merge_on_cuda(batch, cut=cut, groups=[1, 2], histogram=True).same_as(whole)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(data=st.data(), case=cases(largest=20_000), offset=offsets(), histogram=st.booleans())
 def test_calls_that_bring_some_models_each(
     merge_on_cuda: Merges, data: st.DataObject, case: Case, offset: int, histogram: bool

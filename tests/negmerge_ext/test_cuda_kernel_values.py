@@ -8,7 +8,8 @@ import numpy as np
 import oracle
 import pytest
 from cuda_calls import Merges
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_calls import check
 from kernel_calls import merge as merge_on_cpu
@@ -20,7 +21,7 @@ from values import KINDS, every_pattern, fill, hard_doubles, hard_singles
 PLAIN = (F64, F32, F16, BF16)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(batch=batches(), offset=offsets(), histogram=st.booleans(), turned=st.booleans())
 def test_any_merge(
     merge_on_cuda: Merges, batch: list[Case], offset: int, histogram: bool, turned: bool
@@ -32,7 +33,7 @@ def test_any_merge(
     assert result.stats.tobytes() == merge_on_cpu(batch, offset=offset).stats.tobytes(), "as on the CPU"
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(batch=batches(), offset=offsets(), dtype=st.sampled_from(PLAIN))
 def test_any_merge_of_one_dtype(
     merge_on_cuda: Merges, batch: list[Case], offset: int, dtype: np.dtype
@@ -50,7 +51,7 @@ def test_any_merge_of_one_dtype(
     merge_on_cuda.check_plain(alike)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(case=cases(), offset=offsets(), alias=st.sampled_from(["base", "finetuned"]))
 def test_in_place(merge_on_cuda: Merges, case: Case, offset: int, alias: str) -> None:
     case = replace(case, out_dtype=case.base.dtype if alias == "base" else case.finetuned[0].dtype)

@@ -9,7 +9,8 @@ import oracle
 import pytest
 from buffers import Buffer
 from cuda_calls import Moves, turned_round
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import BF16, DTYPES, E4M3, F16, F32, F64
 from patched import BASE, Patched, at, rows, some_tensors
@@ -24,7 +25,7 @@ def cuda(emulated_cuda: ModuleType) -> Moves:
     return Moves(emulated_cuda)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=sizes(20_000),

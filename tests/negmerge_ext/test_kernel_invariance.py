@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_calls import check, instruction_sets_in_turn, merge
 from oracle import BF16, F16, F32, F64
@@ -66,7 +67,7 @@ def test_cuts_between_blocks(instruction_set: str, blocks: int) -> None:
     assert merge(batch, cut=cut, groups=[1, 2], threads=2, histogram=True).same_as(whole)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data(), case=cases(largest=20_000), offset=offsets(), histogram=st.booleans())
 def test_calls_that_bring_some_models_each(
     data: st.DataObject, case: Case, offset: int, histogram: bool

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import oracle
 import pytest
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from kernel_calls import check, instruction_sets_in_turn, merge
 from oracle import BF16, DTYPES, E4M3, E5M2, F16, F32, F64
@@ -15,14 +16,14 @@ from strategies import METHODS, MODES, Case, batches, cases, offsets
 from values import KINDS, every_pattern, fill, hard_doubles, hard_singles
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(batch=batches(), offset=offsets(), threads=st.sampled_from([1, 2, 5]), histogram=st.booleans())
 def test_any_merge(batch: list[Case], offset: int, threads: int, histogram: bool) -> None:
     for _ in instruction_sets_in_turn():
         check(batch, merge(batch, offset=offset, threads=threads, histogram=histogram))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(case=cases(), offset=offsets(), alias=st.sampled_from(["base", "finetuned"]))
 def test_in_place(case: Case, offset: int, alias: str) -> None:
     case = replace(case, out_dtype=case.base.dtype if alias == "base" else case.finetuned[0].dtype)
@@ -117,7 +118,7 @@ def test_statistics_alone(instruction_set: str) -> None:
     assert result.stats.tobytes() == merge([case]).stats.tobytes()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(case=cases(largest=5000))
 def test_norm_is_that_of_the_written_vector(case: Case) -> None:
     """A plain property of the result, whatever the order in which the squares are added."""

@@ -6,7 +6,8 @@ import numpy as np
 import oracle
 import pytest
 from buffers import Buffer
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_calls import instruction_sets_in_turn
 from oracle import BF16, DTYPES, E4M3, F16, F32, F64
@@ -17,7 +18,7 @@ from values import fill
 from negmerge_ext import native
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=sizes(),

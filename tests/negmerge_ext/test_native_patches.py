@@ -6,7 +6,8 @@ import numpy as np
 import oracle
 import pytest
 from buffers import Buffer
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_calls import code, instruction_sets_in_turn, packed_bits
 from oracle import BF16, DTYPES, F16, F32, F64
@@ -61,7 +62,7 @@ def apply(
     return out.array().reshape(base.shape)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=sizes(),
@@ -142,7 +143,7 @@ def test_bits_beyond_the_last_element_are_ignored(instruction_set: str) -> None:
         buffer.check_guards()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=sizes(),

@@ -15,9 +15,10 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from examples import examples
 from fake_device import FakeDevice
 from files_on_device import LARGE, SHAPES, FilesOnDevice, least_memory
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plans import plan_of
 from pools import Pool, make_pool, merge_files, read_file
@@ -79,7 +80,7 @@ class TestResults:
             assert on_device == report.device_bytes
         assert fake.left == 0
 
-    @settings(max_examples=25)
+    @examples(25)
     @given(data=st.data())
     def test_any_tensors_and_options(
         self, data: st.DataObject, fake: FakeDevice, tmp_path_factory: pytest.TempPathFactory
@@ -226,7 +227,7 @@ class TestAsOnAGpu(FilesOnDevice):
 
 
 class TestBudget:
-    @settings(max_examples=200)
+    @examples(200)
     @given(
         models=st.sampled_from([1, 2, 30, 1000]),
         threads=st.sampled_from([1, 2, 64]),
