@@ -13,17 +13,17 @@ from ..chance import by_chance
 from ..metrics.matched_retain import LEVELS
 from ..results import Results, Row
 from .cells import percent
+from .looks import COLOURS, covers, places
 from .runs import MethodOverRuns, envelope
 from .svg import SHAPES, Chart, Range, ticks
 
-#: Colours that the style sheet has, ``s1``, ``s2`` …; with more methods they come again, with other shapes.
-COLOURS = 8
 _SIZE = (600, 400)
 _SMALL = (340, 250)
 #: The retain accuracies shown begin at this share of the base's, or just below what was chosen.
 _FROM = 0.90
 _MARGIN = 0.012
 _MOST_BARS = 40
+_COVERED = "A wide line or a large mark under a smaller one: these methods have the same values there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,12 @@ class Style:
 
 
 def styles(methods: Sequence[str]) -> dict[str, Style]:
-    """One for every method, in this order; the base is black."""
+    """One for every method, the same in every report; the base is black.
+
+    With more methods than colours these come again, with other shapes.
+    """
     return {
-        method: Style(f"s{place % COLOURS + 1}", place)
-        for place, method in enumerate(method for method in methods if method != "base")
+        method: Style(f"s{place % len(COLOURS) + 1}", place) for method, place in places(methods).items()
     } | {"base": Style("s0", 1)}
 
 
@@ -68,21 +70,26 @@ def forget_against_retain(results: Results) -> Drawn | None:
         chart.upright(100 * level, "level")
     if results.retain_floor is not None:
         chart.upright(100 * results.retain_floor / base, "floor", "retain floor")
-    for row in results.rows:
-        look = looks[row.method]
-        for curve in row.curves:
-            if len(curve) > 1:
-                chart.line(
-                    [(100 * retain / base, 100 * forget) for forget, retain in curve], f"curve {look.colour}"
-                )
-    for row in results.rows:
+    curves = [
+        (row, [(100 * retain / base, 100 * forget) for forget, retain in curve])
+        for row in results.rows
+        for curve in row.curves
+        if len(curve) > 1
+    ]
+    line_covers = covers([points for _, points in curves])
+    for (row, points), covered in zip(curves, line_covers, strict=True):
+        chart.line(points, f"curve {looks[row.method].colour}", covered)
+    chosen = [(100 * row.validation.retain / base, 100 * row.validation.forget) for row in results.rows]
+    mark_covers = covers([[point] for point in chosen])
+    for row, (x, y), covered in zip(results.rows, chosen, mark_covers, strict=True):
         look, scores = looks[row.method], row.validation
         chart.mark(
-            100 * scores.retain / base,
-            100 * scores.forget,
+            x,
+            y,
             look.shape,
             f"mark {look.colour}",
             f"{row.title}: forget {percent(scores.forget)} %, retain {percent(scores.retain)} %",
+            covered,
         )
     said = "; ".join(
         f"{row.title}: forget {percent(row.validation.forget)} % at retain {percent(row.validation.retain)} %"
@@ -91,7 +98,8 @@ def forget_against_retain(results: Results) -> Drawn | None:
     return Drawn(
         chart.render("Forget accuracy against retain accuracy on validation", said),
         "Every method along its coefficient, on validation; lower and further right is better. Marks are the "
-        "chosen models. Dotted lines are the levels at which the table below compares.",
+        "chosen models. Dotted lines are the levels at which the table below compares."
+        + _said_covered(line_covers + mark_covers),
         _key((row.method, row.title) for row in results.rows),
     )
 
@@ -103,35 +111,40 @@ def matched_over_seeds(runs: Sequence[Results], methods: Sequence[MethodOverRuns
     for level in LEVELS:
         chart.upright(100 * level, "level")
     said = []
-    for method in methods:
+    reached = [
+        (method, points)
+        for method in methods
+        if (points := [point for point in envelope(runs, method.method) if point is not None])
+    ]
+    lines = [[(100 * x, 100 * mean) for x, mean, _ in points] for _, points in reached]
+    line_covers = covers(lines)
+    for (method, points), line, covered in zip(reached, lines, line_covers, strict=True):
         look = looks[method.method]
-        points = [point for point in envelope(runs, method.method) if point is not None]
-        if not points:
-            continue
         chart.band(
             [(100 * x, 100 * (mean - std), 100 * (mean + std)) for x, mean, std in points],
             f"band {look.colour}",
         )
-        chart.line([(100 * x, 100 * mean) for x, mean, _ in points], f"curve {look.colour}")
+        chart.line(line, f"curve {look.colour}", covered)
         for place in (0, len(points) - 1):
             x, mean, std = points[place]
             tip = f"{method.title}: {percent(mean)} ± {percent(std)} % at {percent(x)} % of the base's"
-            chart.mark(100 * x, 100 * mean, look.shape, f"mark {look.colour}", tip)
+            chart.mark(*line[place], look.shape, f"mark {look.colour}", tip, covered)
             said.append(tip)
     return Drawn(
         chart.render("Lowest forget accuracy at equal retain accuracy on validation", "; ".join(said)),
-        f"Lower is better. Mean over {len(runs)} runs; bands are one sample standard deviation on both "
-        "sides. A line ends where a run does not retain as much.",
+        "Lower is better. Lines are lower envelopes: the lowest forget accuracy of a method at this "
+        f"retain accuracy or more, whatever the coefficient; mean over {len(runs)} runs. Bands are one "
+        "sample standard deviation on both sides. A line ends where a run does not retain as much."
+        + _said_covered(line_covers),
         _key((method.method, method.title) for method in methods),
     )
 
 
 def against_coefficient(results: Results) -> list[tuple[str, Drawn]]:
-    """A small chart per method that has a coefficient: forget and retain accuracy along it."""
+    """A small chart per method that has a coefficient: both accuracies, as far as it was searched."""
     looks = styles([row.method for row in results.rows])
     searched = [row for row in results.rows if row.coefficient is not None and len(row.curve) > 1]
-    most = max((point.coefficient for row in searched for point in row.curve), default=1.0)
-    return [(row.title, _along_coefficient(row, looks[row.method], results, most)) for row in searched]
+    return [(row.title, _along_coefficient(row, looks[row.method], results)) for row in searched]
 
 
 def sign_agreement(agreement: Agreement) -> Drawn | None:
@@ -183,7 +196,12 @@ def sign_agreement(agreement: Agreement) -> Drawn | None:
     )
 
 
-def _along_coefficient(row: Row, look: Style, results: Results, most: float) -> Drawn:
+def _said_covered(covered: Sequence[int]) -> str:
+    return f" {_COVERED}" if any(covered) else ""
+
+
+def _along_coefficient(row: Row, look: Style, results: Results) -> Drawn:
+    most = max(point.coefficient for point in row.curve)
     chart = Chart(f"coefficient-{row.method}", Range(0, most), Range(0, 100), _SMALL, (44, 12, 14, 48))
     chart.y_axis("", [0, 25, 50, 75, 100])
     chart.x_axis("coefficient λ", ticks(0, most, 5))

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..results import Results, Row
+from .looks import COLOURS, covers, places
 
-#: Those of the page (templates/style.css), as many as there are methods that have curves.
-COLOURS = ("#c2650a", "#0b6fae", "#0a8462", "#b1477f", "#7a5cc0", "#8a7a10", "#3a8fb7", "#7c4a2d")
 _GREY = "#666666"
+#: How much wider a line is for every one that lies on it, in points.
+WIDER = 2.6
 #: Of models without a curve: the base, Retrain, and others that have no coefficient.
 _MARKERS = ("s", "D", "^", "v", "P", "X", "*")
 
@@ -26,7 +27,11 @@ def draw(results: Results, path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     searched = [row for row in results.rows if len(row.curve) > 1]
-    styles = {row.method: _style(place) for place, row in enumerate(searched)}
+    looks = places([row.method for row in results.rows])
+    styles = {
+        row.method: _Style(COLOURS[looks[row.method] % len(COLOURS)], _marker_size(place))
+        for place, row in enumerate(searched)
+    }
     _against_coefficient(left, results, searched, styles)
     _forget_against_retain(right, results, searched, styles)
     figure.suptitle(f"Forgetting {results.forgotten}")
@@ -38,17 +43,18 @@ class _Style(NamedTuple):
     marker_size: float
 
 
-def _style(place: int) -> _Style:
+def _marker_size(place: int) -> float:
     """Later markers are smaller, so that those of equal results lie within each other."""
-    return _Style(COLOURS[place % len(COLOURS)], max(5.0, 11.0 - 2.0 * place))
+    return max(5.0, 11.0 - 2.0 * place)
 
 
 def _against_coefficient(axes: Axes, results: Results, rows: list[Row], styles: dict[str, _Style]) -> None:
-    for row in rows:
+    covered = covers([[(point.coefficient, point.forget) for point in row.curve] for row in rows])
+    for row, by in zip(rows, covered, strict=True):
         (colour, size), coefficients = styles[row.method], [point.coefficient for point in row.curve]
         for part, style in (("forget", "-"), ("retain", "--")):
             scores = percent([getattr(point, part) for point in row.curve])
-            axes.plot(coefficients, scores, style, color=colour, lw=1.6)
+            axes.plot(coefficients, scores, style, color=colour, lw=1.6 + by * WIDER)
         if row.coefficient is not None:
             chosen = percent([row.validation.forget, row.validation.retain])
             axes.plot([row.coefficient] * 2, chosen, "o", color=colour, ms=size, mec="white", zorder=3)
@@ -68,9 +74,12 @@ def _against_coefficient(axes: Axes, results: Results, rows: list[Row], styles: 
 
 
 def _forget_against_retain(axes: Axes, results: Results, rows: list[Row], styles: dict[str, _Style]) -> None:
-    for row in rows:
+    covered = covers([[(point.forget, point.retain) for point in row.curve] for row in rows])
+    for row, by in zip(rows, covered, strict=True):
         forget, retain = ([getattr(point, part) for point in row.curve] for part in ("forget", "retain"))
-        axes.plot(percent(forget), percent(retain), color=styles[row.method].colour, lw=1.4, alpha=0.8)
+        axes.plot(
+            percent(forget), percent(retain), color=styles[row.method].colour, lw=1.4 + by * WIDER, alpha=0.8
+        )
         _mark(axes, row, "o", styles[row.method])
     single = [row for row in results.rows if len(row.curve) <= 1]
     for row, marker in zip(single, _MARKERS, strict=False):

@@ -21,6 +21,8 @@ SHAPES = (
     "M0,6L5.6,-4H-5.6Z",  # triangle, pointing down
     "M-2,-5.5H2V-2H5.5V2H2V5.5H-2V2H-5.5V-2H-2Z",  # cross
 )
+#: The width of lines, as the style sheet has it; and how much wider, and larger, is what lies under another.
+_LINE, _WIDER, _LARGER = 2.25, 4.0, 0.75
 _TICK_STEPS = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -118,10 +120,14 @@ class Chart:
                 ).format(middle, label)
             )
 
-    def line(self, points: Sequence[tuple[float, float]], style: str) -> None:
-        """A line through points, cut off at the frame."""
+    def line(self, points: Sequence[tuple[float, float]], style: str, covered: int = 0) -> None:
+        """A line through points, cut off at the frame.
+
+        covered: by so many later ones, which it is wider than.
+        """
         path = " ".join(f"{self.px(x)},{self.py(y)}" for x, y in points)
-        self._inside.append(Markup('<polyline class="{}" points="{}"/>').format(style, path))
+        wider = Markup(' style="stroke-width: {:g}px"').format(_LINE + covered * _WIDER) if covered else ""
+        self._inside.append(Markup('<polyline class="{}"{} points="{}"/>').format(style, wider, path))
 
     def band(self, points: Sequence[tuple[float, float, float]], style: str) -> None:
         """The area between two values at every x, cut off at the frame."""
@@ -165,11 +171,15 @@ class Chart:
             ).format(style, x, self.py(top), width, height, tip)
         )
 
-    def mark(self, x: float, y: float, shape: int, style: str, tip: str) -> None:
-        """A mark with a text that shows when it is pointed at; it may reach over the frame."""
+    def mark(self, x: float, y: float, shape: int, style: str, tip: str, covered: int = 0) -> None:
+        """A mark with a text that shows when it is pointed at; it may reach over the frame.
+
+        covered: by so many later ones, which it is larger than.
+        """
+        larger = Markup(" scale({:g})").format(1 + covered * _LARGER) if covered else ""
         self._above.append(
-            Markup('<path class="{}" d="{}" transform="translate({} {})"><title>{}</title></path>').format(
-                style, SHAPES[shape % len(SHAPES)], self.px(x), self.py(y), tip
+            Markup('<path class="{}" d="{}" transform="translate({} {}){}"><title>{}</title></path>').format(
+                style, SHAPES[shape % len(SHAPES)], self.px(x), self.py(y), larger, tip
             )
         )
 

@@ -16,6 +16,9 @@ from negmerge.console import Reporter
 from negmerge.pipeline import run
 from negmerge.recipe import Recipe
 from negmerge.recipe_file import parse_recipe
+from negmerge.report import looks
+from negmerge.report.charts import against_coefficient
+from negmerge.report.looks import COLOURS, covers
 from negmerge.report.matched_plot import draw_matched
 from negmerge.report.page import comparison_markdown, comparison_page, run_markdown, run_page
 from negmerge.report.plot import draw
@@ -24,6 +27,7 @@ from negmerge.results import Results
 from negmerge.run_folder import RunFolder
 from negmerge.saliency import Saliency, SeenImage, read_saliency
 from negmerge.saved_results import read_results
+from negmerge.search import Point
 from page_reader import Page
 from some_results import some_results
 
@@ -184,7 +188,7 @@ def test_curves_end_where_the_numbers_are(results):
     }
     zero, hundred = ticks["0"], ticks["100"]
     for row in results.rows:
-        (y,) = re.findall(rf'translate\([\d.]+ ([\d.]+)\)"><title>{row.title}:', chart)
+        (y,) = re.findall(rf'translate\([\d.]+ ([\d.]+)\)[^"]*"><title>{row.title}:', chart)
         expected = zero + (hundred - zero) * row.validation.forget
         assert float(y) == pytest.approx(expected, abs=0.02)
 
@@ -207,8 +211,75 @@ def test_a_run_of_nothing_but_a_base_has_a_page(results):
 def test_many_methods_all_have_a_look_of_their_own(results):
     rows = [replace(results.rows[3], method=f"m{n}", title=f"Method {n}") for n in range(12)]
     html = run_page(replace(results, rows=(results.rows[0], *rows)), RECIPE, None)
-    key = re.findall(r'<li><svg class="swatch".*?class="mark (s\d)" d="([^"]+)"', html)
+    key = re.findall(r'<li><svg class="swatch".*?class="mark (s\d+)" d="([^"]+)"', html)
     assert len(key) == len(set(key)) == 13
+
+
+def key_of(html: str) -> dict[str, tuple[str, str]]:
+    """Colour and shape of every method in the first legend."""
+    legend = html[html.index('<ul class="key">') :].split("</ul>")[0]
+    found = re.findall(r'class="mark (s\d+)" d="([^"]+)"/></svg> ([^<]+)</li>', legend)
+    return {title: (colour, shape) for colour, shape, title in found}
+
+
+def test_a_method_looks_the_same_whatever_stands_beside_it(results):
+    base, retrained, single, ours = results.rows
+    other = replace(single, method="other", title="Other")
+    keys = [
+        key_of(run_page(replace(results, rows=(base, *rows)), RECIPE, None))
+        for rows in ((ours,), (retrained, single, ours), (ours, other, single, retrained))
+    ]
+    assert [len(key) for key in keys] == [2, 4, 5]
+    assert len({key["NegMerge"] for key in keys}) == 1
+    assert keys[1].items() <= keys[2].items()
+    assert len({colour for colour, _ in keys[2].values()}) == 5, "the other has a colour of its own"
+    assert keys[1] == {
+        "Base": keys[1]["Base"],
+        **key_of(comparison_page([replace(results, rows=(base, ours, retrained, single))], RECIPE)),
+    }
+
+
+def test_colours_of_the_page_are_those_of_the_plots():
+    css = (Path(looks.__file__).parent / "templates" / "style.css").read_text()
+    light, _, printed = (block.split("}")[0] for block in css.split(":root {")[1:])
+    for block in (light, printed):
+        found = dict(re.findall(r"--s(\d+): (#\w+);", block))
+        assert [found[str(number + 1)] for number in range(len(COLOURS))] == list(COLOURS)
+    for number in range(1, len(COLOURS) + 1):
+        assert f".curve.s{number} {{" in css
+        assert f".mark.s{number}, .band.s{number} {{" in css
+
+
+def test_of_lines_that_coincide_the_first_is_wider(results):
+    """Best task vector and NegMerge have the same curve; Retrain is one model."""
+    html = run_page(results, RECIPE, None)
+    chart = html[html.index('<svg class="chart" viewBox="0 0 600 400"') :].split("</svg>")[0]
+    lines = re.findall(r'<polyline class="curve (s\d+)"([^>]*?) points="([^"]+)"', chart)
+    assert len(lines) == 2
+    (first, wider, under), (second, plain, over) = lines
+    assert first != second
+    assert under == over
+    assert (float(re.search(r"stroke-width: ([\d.]+)px", wider)[1]), plain) == (6.25, "")
+    assert len(re.findall(r"scale\(", chart)) == 1, "the mark below is larger, too"
+    assert "these methods have the same values there" in Page(html).text
+    apart = replace(results, rows=results.rows[:3])
+    assert "these methods have the same values there" not in page_of(apart).text
+
+
+def test_lines_are_covered_by_later_ones_that_have_most_of_their_points():
+    first, second = [(0.0, 1.0), (0.5, 0.25), (1.0, 0.0)], [(0.0, 1.0), (0.5, 0.5), (1.0, 0.1)]
+    assert covers([first, second, first, first]) == [2, 0, 1, 0]
+    assert covers([first, [*first, (2.0, 0.0)]]) == [1, 0]
+    assert covers([first[:2], second]) == [0, 0], "all begin at the base"
+
+
+def test_charts_along_the_coefficient_end_where_their_searches_do(results):
+    base, _, single, ours = results.rows
+    longer = replace(ours, curve=(*ours.curve, Point(8.0, 0.0, 0.1)))
+    drawn = dict(against_coefficient(replace(results, rows=(base, single, longer))))
+    for title, most in (("Best task vector", "1"), ("NegMerge", "8")):
+        texts = re.findall(r'text-anchor="middle">([\d.]+)</text>', drawn[title].chart)
+        assert texts[-1] == most
 
 
 def markdown_tables(text: str) -> list[list[list[str]]]:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+from matplotlib.figure import Figure
 from negmerge.errors import DataError
 from negmerge.evaluate import Scores
+from negmerge.methods import METHODS
 from negmerge.published_unlearning import published_of
 from negmerge.recipe import Recipe
 from negmerge.recipe_file import embedded_recipe
 from negmerge.report.grid import Grid
+from negmerge.report.looks import COLOURS
 from negmerge.report.matched_plot import draw_matched
 from negmerge.report.matched_table import matched_table
 from negmerge.report.plot import draw
@@ -269,6 +272,33 @@ def test_only_seeds_of_one_recipe_are_averaged(results):
     changed = {**other.recipe, "data": {**other.recipe["data"], "test": 0.5}}
     with pytest.raises(DataError, match="differ in data"):
         check_comparable([results, replace(other, recipe=changed)])
+
+
+def test_matched_plot_runs_as_the_page_does_and_names_the_envelope(results, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    draw_matched([results], tmp_path / "plot")
+    (axes,) = figures[0].axes
+    assert axes.get_xlim() == (95, 100)
+    assert "lower envelope" in axes.get_title()
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["NegMerge"].get_color() == COLOURS[METHODS.names.index("negmerge")]
+    assert lines["Best task vector"].get_linewidth() > 2 * lines["NegMerge"].get_linewidth(), "they coincide"
+
+
+def test_methods_have_their_colours_in_the_plot_too(results, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    base, _, single, ours = results.rows
+    draw(replace(results, rows=(base, ours, single)), tmp_path / "plot")
+    draw(replace(results, rows=(base, ours)), tmp_path / "plot")
+    for figure in figures:
+        legend = figure.axes[0].get_legend()
+        shown = {
+            text.get_text(): handle.get_color()
+            for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+        }
+        assert shown["NegMerge"] == COLOURS[METHODS.names.index("negmerge")]
 
 
 @pytest.mark.parametrize("count", [1, 3])
