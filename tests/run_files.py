@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
-_MEASURED = ("seconds", "training_seconds", "peak_memory")
+_MEASURED = ("seconds", "training_seconds", "peak_memory", "origin")
 
 
 def checksums(root: Path) -> dict[str, str]:

@@ -17,11 +17,13 @@ from .claim import claim
 from .compute import Compute
 from .console import Reporter
 from .devices import all_devices
+from .file_checksum import sha256_of
 from .judging import Judge
 from .keys import content_key
 from .methods import REFERENCE
 from .methods.interface import Checkpoint, Context
 from .online import OnlineMerging, merges_of
+from .origin import Origin, origin_of
 from .pool import Finetuned, finetune_pool
 from .recipe import Recipe
 from .report.plot import draw
@@ -163,7 +165,21 @@ def _results(task: Task, folder: RunFolder, reporter: Reporter, way: Way) -> Res
         versions=versions(),
         agreement=pool.agreement,
         pool_kept=pool.online is None,
+        base_sha256=sha256_of([base.path]),
+        split_keys={one.label: one.key for one in task.sets},
+        origin=_origin(folder, len(pool.members), recipe.methods),
     )
+
+
+def _origin(folder: RunFolder, members: int, methods: Sequence[str]) -> Origin | None:
+    """Of the stages whose results are shown."""
+    stages = (
+        folder.base,
+        folder.base_scores,
+        *map(folder.member, range(members)),
+        *map(folder.merged, methods),
+    )
+    return origin_of(stage.written() for stage in stages)
 
 
 def _rows(task: Task, context: Context, base: Row, folder: RunFolder, reporter: Reporter) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import distributions, version
 from typing import Any
 
@@ -15,6 +15,7 @@ from .methods import REFERENCE
 from .metrics.average_gap import average_gap
 from .metrics.matched_retain import Curve, Matched, matched
 from .metrics.measures import Measures
+from .origin import Origin
 from .search import Point
 
 
@@ -112,6 +113,8 @@ class Results:
     pixels and labels, by data set. retain_floor: the validation retain accuracy that a choice must keep, if
     the recipe sets one. rows: the base first. agreement: of the pool; ``None`` if that was not kept and no
     method merged it by sign consensus. pool_kept: whether the checkpoints of the pool stayed in the folder.
+    base_sha256: of the base's checkpoint. split_keys: of the images of each data set and its splits.
+    origin: of the stages that the numbers come from. Results of earlier versions have none of these three.
     """
 
     recipe: dict[str, Any]
@@ -124,6 +127,9 @@ class Results:
     versions: dict[str, str]
     agreement: Agreement | None = None
     pool_kept: bool = True
+    base_sha256: str | None = None
+    split_keys: dict[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def average_gap(self, row: Row) -> float | None:
         """Of a row to Retrain on the test split, in [0, 1]; ``None`` without Retrain."""
@@ -157,6 +163,7 @@ class Results:
                 "rows": tuple(Row.from_dict(row) for row in rows),
                 "pool": tuple(Member.from_dict(member) for member in plain["pool"]),
                 "agreement": None if plain["agreement"] is None else Agreement.from_dict(plain["agreement"]),
+                "origin": None if plain.get("origin") is None else Origin.from_dict(plain["origin"]),
             }
         )
 

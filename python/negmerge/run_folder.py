@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from .folder_lock import locked
+from .origin import stamp
 
 #: Of the records. Raised when the facts of a stage change; stages recorded in an older format are repeated.
 _FORMAT = 4
@@ -48,14 +49,26 @@ class Artefact:
     def finished(self, key: str) -> dict[str, Any] | None:
         """The facts recorded, if the stage was finished under this key; else ``None``."""
         found = self._read()
-        return found if found is not None and found.pop("key", None) == key else None
+        if found is None or found.pop("key", None) != key:
+            return None
+        found.pop("written", None)
+        return found
 
     def recorded(self) -> dict[str, Any] | None:
         """The facts recorded, if the stage was finished under any key: for those who only show them."""
         found = self._read()
         if found is not None:
             found.pop("key", None)
+            found.pop("written", None)
         return found
+
+    def written(self) -> dict[str, Any] | None:
+        """When the record was written, and by what machine (:func:`~negmerge.origin.stamp`).
+
+        ``None`` without a record, or for one of a version that did not say.
+        """
+        found = self._read()
+        return None if found is None else found.get("written")
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -78,7 +91,7 @@ class Artefact:
 
     def finish(self, key: str, facts: dict[str, Any]) -> None:
         """Record the stage as finished."""
-        write_json(self.record, {"format": _FORMAT, "key": key, **facts})
+        write_json(self.record, {"format": _FORMAT, "key": key, "written": stamp(), **facts})
 
 
 @dataclass(frozen=True, slots=True)

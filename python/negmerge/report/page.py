@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from ..origin import Origin
 from ..results import Results, Row
 from ..saliency import Saliency
 from .agreement_table import agreement_table, kept_fractions
@@ -22,7 +23,8 @@ from .reference_table import reference_table
 from .retained_table import retained_table
 from .runs import matched_over_runs
 from .seeds_table import held_out_table, runs_table
-from .table import accuracy_table, comparison, cost_table
+from .table import accuracy_table, best_on_test, comparison, cost_table, headline
+from .varied import varied
 
 _TEMPLATES = Environment(
     loader=PackageLoader("negmerge.report"),
@@ -45,6 +47,15 @@ class Fact:
     before: str
     after: str
     unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A method at the top of the page: its name, its coefficient if it has one, what it came to."""
+
+    title: str
+    coefficient: str
+    facts: list[Fact]
 
 
 def run_page(results: Results, recipe_text: str, saliency: Saliency | None) -> str:
@@ -82,8 +93,7 @@ def _of_run(results: Results, recipe_text: str) -> dict[str, Any]:
     return {
         "results": results,
         "recipe_text": recipe_text,
-        "headline": _headline(results),
-        "facts": _facts(results),
+        "headlines": _headlines(results),
         "said": comparison(results),
         "accuracies": accuracy_table(results),
         "retained": retained_table(results),
@@ -103,20 +113,29 @@ def _of_runs(runs: Sequence[Results], recipe_text: str) -> dict[str, Any]:
     return {
         "runs": runs,
         "recipe_text": recipe_text,
+        "varied": varied(runs),
         "grids": grids,
         "provenance": _provenance(runs),
     }
 
 
-def _headline(results: Results) -> Row:
-    """The row that stands for the run at the top: NegMerge, or else the last method searched, or the last."""
-    searched = [row for row in results.rows[1:] if row.coefficient is not None]
-    ours = next((row for row in searched if row.method == "negmerge"), None)
-    return ours or (searched or list(results.rows))[-1]
+def _headlines(results: Results) -> list[Headline]:
+    """What stands at the top: NegMerge, and the best method if that is another. Nothing of a base alone."""
+    ours, best = headline(results), best_on_test(results)
+    if ours.method == "base":
+        return []
+    shown = [Headline(ours.title, _coefficient(ours), _facts(results, ours))]
+    if best is not ours:
+        shown.append(Headline(f"{best.title}, the best on test", _coefficient(best), _facts(results, best)))
+    return shown
 
 
-def _facts(results: Results) -> list[Fact]:
-    before, after = results.rows[0], _headline(results)
+def _coefficient(row: Row) -> str:
+    return "" if row.coefficient is None else f"λ = {row.coefficient:.4g}"
+
+
+def _facts(results: Results, after: Row) -> list[Fact]:
+    before = results.rows[0]
     facts = [
         Fact("Forget accuracy, test", percent(before.test.forget), percent(after.test.forget), "%"),
         Fact("Retain accuracy, test", percent(before.test.retain), percent(after.test.retain), "%"),
@@ -135,12 +154,40 @@ def _provenance(runs: Sequence[Results]) -> list[tuple[str, str]]:
     alike = all(results.versions == first.versions for results in runs)
     seeds = ", ".join(str(results.recipe["seed"]) for results in runs)
     data = {(label, sha256) for results in runs for label, sha256 in results.data_sha256.items()}
+    bases = dict.fromkeys(results.base_sha256 for results in runs if results.base_sha256 is not None)
+    model = [f"{key} {value}" for key, value in recipe["model"].items() if value is not None]
     return [
         ("Recipe", ", ".join(str(results.recipe["name"]) for results in runs)),
         ("Seed" if len(runs) == 1 else "Seeds", seeds),
+        *_origin([results.origin for results in runs if results.origin is not None]),
         ("Threads", str(recipe["threads"])),
-        ("Model", ", ".join(f"{key} {value}" for key, value in recipe["model"].items())),
+        ("Model", ", ".join(model)),
+        *(
+            [("SHA-256 of the base" if len(bases) == 1 else "SHA-256 of bases", ", ".join(bases))]
+            if bases
+            else []
+        ),
         *((f"SHA-256 of {label}", sha256) for label, sha256 in sorted(data)),
         *((name, value) for name, value in first.versions.items()),
         *([] if alike else [("Note", "versions are the first run's; the others differ")]),
     ]
+
+
+def _origin(origins: Sequence[Origin]) -> list[tuple[str, str]]:
+    """When and on what the stages were computed, as far as that was recorded."""
+    if not origins:
+        return []
+    first, last = min(one.first for one in origins), max(one.last for one in origins)
+    machines = list(dict.fromkeys(machine for one in origins for machine in one.machines))
+    gpus = dict.fromkeys(gpu for machine in machines for gpu in machine.gpus)
+    return [
+        ("Computed", _span(first, last)),
+        ("CPU", "; ".join(f"{one.cpu}, {one.cores} cores, {one.threads} threads" for one in machines)),
+        ("GPU", ", ".join(gpus) or "none used"),
+    ]
+
+
+def _span(first: str, last: str) -> str:
+    """From the one time to the other, both ISO 8601 in UTC, to the minute."""
+    start, end = (time[:16].replace("T", " ") for time in (first, last))
+    return f"{start} UTC" if start == end else f"{start} to {end} UTC"

@@ -9,6 +9,9 @@ from .grid import Grid
 
 _HEADINGS = ("Forget", "Retain", "Test", "MIA\neff.", "Avg.\ngap", "AUC", f"TPR at\n{100 * LOW_FPR:g}% FPR")
 
+#: Of these one is at most the share that the heading has; with fewer there is nothing to find it at.
+_FEWEST = round(1 / LOW_FPR)
+
 _NOTES = (
     "Forget, Retain: training images to be forgotten, to be retained. Test: test images of retained classes.",
     "MIA eff.: share of the forget set that SalUn's attack takes for images never seen; Retrain's value is "
@@ -23,11 +26,21 @@ def reference_table(results: Results) -> Grid | None:
     compared = [row for row in results.rows if results.average_gap(row) is not None]
     if not compared:
         return None
-    rows = tuple((row.title, *_cells(row, results.average_gap(row))) for row in compared)
-    return Grid("Compared with Retrain, in %", _HEADINGS, rows, _NOTES)
+    unseen = _unseen(results)
+    few = unseen < _FEWEST
+    rows = tuple((row.title, *_cells(row, results.average_gap(row), few=few)) for row in compared)
+    why = f"{ABSENT} for TPR: {100 * LOW_FPR:g} % of the {unseen} unseen images is not one of them."
+    return Grid("Compared with Retrain, in %", _HEADINGS, rows, (*_NOTES, why) if few else _NOTES)
 
 
-def _cells(row: Row, gap: float | None) -> list[str]:
+def _unseen(results: Results) -> int:
+    """Images of the classes of the forget set that no model was trained on, on the test split."""
+    forget, images = results.recipe["forget"], results.images["test"]
+    whole_classes = forget is None or forget["classes"] is not None
+    return images["forget" if whole_classes else "retain"]
+
+
+def _cells(row: Row, gap: float | None, *, few: bool) -> list[str]:
     measures = row.test_measures
     assert measures is not None, "it has a gap"
     shares = (measures.forget, measures.retain, measures.held_out, measures.mia_efficacy)
@@ -36,5 +49,5 @@ def _cells(row: Row, gap: float | None) -> list[str]:
         *map(percent, shares),
         percent(gap, 2),
         ABSENT if attack is None else f"{attack.auc:.3f}",
-        ABSENT if attack is None else percent(attack.tpr),
+        ABSENT if attack is None or few else percent(attack.tpr),
     ]

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..results import Results, Row
 from .cells import ABSENT, mebibytes, percent
 from .grid import Grid
 
-_ACCURACY = ("λ", "Forget\nval.", "Retain\nval.", "Forget\ntest", "Retain\ntest", "Kept\n%")
+#: Test first: on a narrow screen these are what is seen.
+_SCORES = ("λ", "Forget\ntest", "Retain\ntest")
+_CHOSEN_BY = ("Forget\nval.", "Retain\nval.", "Kept\n%")
+#: Means, and what signs do not agree on: their rules keep a zero (docs/arithmetic.md, Methods).
+_KEEP_ZEROS = ("single", "greedy", "uniform", "conflict")
 _COST = ("Tries", "Train\ns", "Search\ns")
 
 
 def table(results: Results) -> Grid:
     """A row per method, accuracies in per cent, and what they cost."""
-    rows = tuple((row.title, *_accuracy(row), *_cost(row)) for row in results.rows)
+    rows = tuple((row.title, *_scores(row), *_chosen_by(row), *_cost(row)) for row in results.rows)
     notes = (*_accuracy_notes(results), *_cost_notes(results), *_spreads(results))
-    return Grid(f"Forgetting {results.forgotten}: accuracy in %", (*_ACCURACY, *_COST), rows, notes)
+    return Grid(
+        f"Forgetting {results.forgotten}: accuracy in %", (*_SCORES, *_CHOSEN_BY, *_COST), rows, notes
+    )
 
 
 def accuracy_table(results: Results) -> Grid:
-    """A row per method, accuracies in per cent, without the costs."""
-    rows = tuple((row.title, *_accuracy(row)) for row in results.rows)
-    notes = (*_accuracy_notes(results), _images_note(results), *_spreads(results))
-    return Grid("Accuracy of the chosen models, in %", _ACCURACY, rows, notes)
+    """A row per method, accuracies in per cent, and what is retained of the base's; without the costs."""
+    rows = tuple((row.title, *_scores(row), _of_base(row, results), *_chosen_by(row)) for row in results.rows)
+    notes = (
+        *_accuracy_notes(results),
+        "Of base: retain accuracy on test as a share of the base's."
+        + (" Only that on validation must keep the floor." if results.retain_floor is not None else ""),
+        *_images_notes(results),
+        *_spreads(results),
+    )
+    headings = (*_SCORES, "Of base\n%", *_CHOSEN_BY)
+    return Grid("Accuracy of the chosen models, in %", headings, rows, notes)
 
 
 def cost_table(results: Results) -> Grid:
@@ -39,14 +53,22 @@ _MEMORY_NOTE = (
 )
 
 
-def _accuracy(row: Row) -> list[str]:
+def _scores(row: Row) -> list[str]:
     coefficient = ABSENT if row.coefficient is None else f"{row.coefficient:.4g}"
-    scores = (row.validation.forget, row.validation.retain, row.test.forget, row.test.retain)
     return [
         coefficient + ("+" if row.at_limit else ""),
-        *map(percent, scores),
-        percent(row.kept_fraction),
+        percent(row.test.forget),
+        percent(row.test.retain),
     ]
+
+
+def _chosen_by(row: Row) -> list[str]:
+    return [percent(row.validation.forget), percent(row.validation.retain), percent(row.kept_fraction)]
+
+
+def _of_base(row: Row, results: Results) -> str:
+    base = results.rows[0].test.retain
+    return percent(row.test.retain / base if base else None)
 
 
 def _cost(row: Row) -> list[str]:
@@ -61,8 +83,30 @@ def _accuracy_notes(results: Results) -> list[str]:
         lines.append("+: the search ended at the recipe's limit.")
     elements = next((row.elements for row in results.rows if row.kept is not None), None)
     if elements:
-        lines.append(f"Kept: elements in the merged vector, of the model's {elements:,}.")
+        lines.append(f"Kept: elements in the merged vector, of the model's {elements:,}.{_zeros(results)}")
     return lines
+
+
+def _zeros(results: Results) -> str:
+    """Which methods count exact zeros as kept: the definitions of what is kept are the methods' own."""
+    merged = [row for row in results.rows if row.kept is not None]
+    counted, left_out = (
+        [row.title for row in merged if (row.method in _KEEP_ZEROS) is keeps] for keeps in (True, False)
+    )
+    if not counted or not left_out:
+        return ""
+    histogram = None if results.agreement is None else results.agreement.histogram
+    elements = merged[0].elements
+    share = f" ({percent(histogram[0] / elements)} % of the model)" if histogram and elements else ""
+    return (
+        f" Exact zeros, as fine-tuning leaves where it changes nothing{share}, are kept by "
+        f"{_listed(counted)}, by the methods' own definitions, and not by {_listed(left_out)}: "
+        "compare within these groups."
+    )
+
+
+def _listed(titles: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
 
 
 def _cost_notes(results: Results) -> list[str]:
@@ -74,8 +118,19 @@ def _cost_notes(results: Results) -> list[str]:
     ]
 
 
-def _images_note(results: Results) -> str:
-    return f"Validation has {_images(results)}."
+def _images_notes(results: Results) -> list[str]:
+    """What the choices rest on, and how far accuracies of so few images are certain."""
+    forget, retain = (results.images["validation"][part] for part in ("forget", "retain"))
+    row = headline(results)
+    errors = [
+        math.sqrt(p * (1 - p) / max(n, 1))
+        for p, n in ((row.validation.forget, forget), (row.validation.retain, retain))
+    ]
+    return [
+        f"Validation, by which is chosen, has {_images(results)}.",
+        f"At that size accuracies have standard errors of √(p(1 − p)/n): {percent(errors[0])} points "
+        f"(forget) and {percent(errors[1])} (retain) for {row.title} on validation.",
+    ]
 
 
 def _images(results: Results) -> str:
@@ -102,30 +157,59 @@ def _objective(results: Results) -> str:
 
 def comparison(results: Results) -> str:
     """In words, which method did best on the test split, by what was searched for, and how NegMerge did."""
-    searched = [row for row in results.rows[1:] if row.coefficient is not None]
-    if len(searched) < 2:
+    ranked = _ranked(results)
+    if len(ranked) < 2:
         return ""
-    reference = next((row for row in searched if row.method == "negmerge"), searched[-1])
     forget, retain = (_step(results.images["test"][part]) for part in ("forget", "retain"))
     return (
-        f"On test, {_best_and(reference, searched, results)}. One image is {forget} points of forget, "
+        f"On test, {_best_and(headline(results), ranked, results)}. One image is {forget} points of forget, "
         f"{retain} of retain accuracy."
     )
 
 
-def _best_and(reference: Row, searched: Sequence[Row], results: Results) -> str:
-    """The best of the methods and, if that is not the reference, this one too; else the next."""
+def headline(results: Results) -> Row:
+    """The row that stands for the run: NegMerge, or else the last method searched, or the last row."""
+    searched = _searched(results)
+    ours = next((row for row in searched if row.method == "negmerge"), None)
+    return ours or (searched or list(results.rows))[-1]
+
+
+def best_on_test(results: Results) -> Row:
+    """The best of the methods searched, on the test split, by what was searched for; else the headline."""
+    return next(iter(_ranked(results)), headline(results))
+
+
+def _searched(results: Results) -> list[Row]:
+    return [row for row in results.rows[1:] if row.coefficient is not None]
+
+
+def _ranked(results: Results) -> list[Row]:
+    """Methods searched, the best on the test split first."""
+    searched = _searched(results)
+    gaps = _gaps(results)
+    if gaps:
+        return sorted(searched, key=lambda row: gaps[row.title])
+    return sorted(searched, key=lambda row: (row.test.forget, -row.test.retain))
+
+
+def _gaps(results: Results) -> dict[str, float]:
+    """Average gaps by title, if these were searched for and all are known; else none."""
+    searched = _searched(results)
     gaps = {row.title: gap for row in searched if (gap := results.average_gap(row)) is not None}
-    if results.recipe["search"]["objective"] == "gap" and len(gaps) == len(searched):
-        best, *others = sorted(searched, key=lambda row: gaps[row.title])
-        other = reference if best is not reference else others[0]
+    by_gap = results.recipe["search"]["objective"] == "gap" and len(gaps) == len(searched)
+    return gaps if by_gap else {}
+
+
+def _best_and(reference: Row, ranked: Sequence[Row], results: Results) -> str:
+    """The best of the methods and, if that is not the reference, this one too; else the next."""
+    best, *others = ranked
+    other = reference if best is not reference else others[0]
+    if gaps := _gaps(results):
         closest, next_to_it = (percent(gaps[row.title], 2) for row in (best, other))
         return (
             f"{best.title} comes closest to Retrain, with an average gap of {closest} points; "
             f"that of {other.title} is {next_to_it}"
         )
-    best, *others = sorted(searched, key=lambda row: (row.test.forget, -row.test.retain))
-    other = reference if best is not reference else others[0]
     return (
         f"{best.title} forgets most: it is right on {percent(best.test.forget)} % of the forget set, and on "
         f"{percent(best.test.retain)} % of what is retained. {_compared(other, best)}"

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 from negmerge.console import Reporter
+from negmerge.evaluate import Scores
+from negmerge.origin import Machine, Origin
 from negmerge.pipeline import run
 from negmerge.recipe import Recipe
 from negmerge.recipe_file import parse_recipe
@@ -319,6 +321,86 @@ def test_page_of_several_runs_has_means_and_deviations(seeds):
         "Best task vector",
         "NegMerge",
     ]
+
+
+CLIP = {"name": "clip/efficientnet_lite0", "width": None, "pretrained": None, "image_size": 48}
+
+
+def said_of(seeds: list[Results], **changed: Any) -> str:
+    """The sentence of page and Markdown on runs whose recipes have these parts, too."""
+    runs = [replace(one, recipe={**one.recipe, **changed}) for one in seeds]
+    (said,) = re.findall(r"^3 methods over .*", comparison_markdown(runs, RECIPE), re.MULTILINE)
+    assert said in Page(comparison_page(runs, RECIPE)).text
+    return said
+
+
+def test_comparison_says_what_the_seeds_change_by_the_recipe(seeds):
+    data = seeds[0].recipe["data"]
+    drawn, fixed = ({**data, "validation": 0.25, "split_seed": seed} for seed in (None, 0))
+    assert said_of(seeds, data=drawn) == (
+        "3 methods over 3 seeds, each with its own base, splits of the data and pool of 2."
+    )
+    assert said_of(seeds, data=fixed, model=CLIP) == (
+        "3 methods over 3 seeds, each with its own pool of 2; all have the same base and splits of the data."
+    )
+    at_random = {"classes": None, "fraction": 0.1, "indices": None, "index_file": None}
+    assert said_of(seeds, data={**data, "validation": "paper"}, forget=at_random) == (
+        "3 methods over 3 seeds, each with its own base, forget set and pool of 2; all have the same splits "
+        "of the data."
+    )
+
+
+def test_comparison_says_what_the_seeds_change_by_what_runs_recorded(seeds):
+    same = [replace(one, base_sha256="0" * 64, split_keys={"digits": "1"}) for one in seeds]
+    assert said_of(same).endswith("own pool of 2; all have the same base and splits of the data.")
+    other = [*same[:2], replace(same[2], base_sha256="2" * 64, split_keys={"digits": "2"})]
+    assert said_of(other, model=CLIP).endswith("own base, splits of the data and pool of 2.")
+
+
+def test_the_best_method_stands_beside_negmerge_at_the_top(results):
+    *others, single, ours = results.rows
+    better = replace(single, test=Scores(0.125, 0.9))
+    found = [
+        text
+        for _, text in page_of(replace(results, rows=(*others, better, ours))).headings
+        if text.startswith("Base →")
+    ]
+    assert found == ["Base → NegMerge λ = 0.5", "Base → Best task vector, the best on test λ = 0.5"]
+    worse = replace(single, test=Scores(0.5, 0.9))
+    tops = [text for _, text in page_of(replace(results, rows=(*others, worse, ours))).headings]
+    assert [text for text in tops if text.startswith("Base →")] == ["Base → NegMerge λ = 0.5"]
+
+
+def test_provenance_says_when_and_on_what_as_far_as_that_is_known(results):
+    machine = Machine("Some CPU", cores=8, threads=2, gpus=("Some GPU",))
+    origin = Origin("2026-01-02T03:04:05+00:00", "2026-01-02T05:06:07+00:00", (machine,))
+    text = run_markdown(replace(results, origin=origin, base_sha256="5" * 64), RECIPE)
+    for line in (
+        "Computed: 2026-01-02 03:04 to 2026-01-02 05:06 UTC",
+        "CPU: Some CPU, 8 cores, 2 threads",
+        "GPU: Some GPU",
+        f"SHA-256 of the base: {'5' * 64}",
+    ):
+        assert f"\n* {line}\n" in text
+    plain = json.loads(json.dumps(replace(results, origin=origin).to_dict()))
+    assert Results.from_dict(plain).origin == origin
+    older = {key: value for key, value in plain.items() if key not in ("origin", "base_sha256", "split_keys")}
+    text = run_markdown(Results.from_dict(older), RECIPE)
+    assert "Computed:" not in text
+    assert "GPU:" not in text
+    assert "None" not in text.split("## Provenance")[1]
+
+
+def test_maps_say_their_resolution(results):
+    saliency = Saliency(
+        models=("Base",),
+        layer="last",
+        missing=None,
+        images=(SeenImage("forget", "3", ("3",)),),
+        pixels=torch.zeros(1, 1, 8, 8, dtype=torch.uint8),
+        maps=torch.zeros(1, 1, 2, 3),
+    )
+    assert "2 × 3 maps of the output of last" in page_of(results, saliency).text
 
 
 def test_comparison_is_written_as_page_markdown_and_json(seeds, tmp_path):

@@ -22,7 +22,7 @@ from negmerge.report.plot import draw
 from negmerge.report.published_table import published_table
 from negmerge.report.reference_table import reference_table
 from negmerge.report.runs import check_comparable, matched_over_runs
-from negmerge.report.table import comparison, table
+from negmerge.report.table import accuracy_table, comparison, table
 from negmerge.report.terminal import rich_table
 from negmerge.results import Results, Row
 from negmerge.search import Point
@@ -53,14 +53,14 @@ def cells(text: str, title: str) -> list[str]:
 
 def test_table_has_the_numbers_of_every_row(results):
     text = printed(results, 100)
-    assert cells(text, "Base") == ["0", "100.0", "99.0", "98.0", "98.5", "–", "1", "3.0", "0.0"]
-    assert cells(text, "Retrain") == ["–", "0.0", "98.0", "0.0", "97.0", "–", "1", "2.5", "0.2"]
+    assert cells(text, "Base") == ["0", "98.0", "98.5", "100.0", "99.0", "–", "1", "3.0", "0.0"]
+    assert cells(text, "Retrain") == ["–", "0.0", "97.0", "0.0", "98.0", "–", "1", "2.5", "0.2"]
     assert cells(text, "NegMerge") == [
         "0.5",
-        "25.0",
-        "96.0",
         "37.5",
         "95.1",
+        "25.0",
+        "96.0",
         "12.5",
         "56",
         "45.6",
@@ -127,10 +127,10 @@ def test_table_fits_eighty_columns(results):
     assert max(map(len, text.splitlines())) <= 80
     assert cells(text, "Best task vector") == [
         "0.5",
-        "25.0",
-        "96.0",
         "37.5",
         "95.1",
+        "25.0",
+        "96.0",
         "12.5",
         "56",
         "45.6",
@@ -218,11 +218,45 @@ def test_published_gaps_are_those_of_the_published_measures():
 
 
 def test_reference_table_compares_every_row_with_retrain(results):
+    few = {**results.images, "test": {"forget": 99, "retain": 900}}
+    results = replace(results, images={**few, "test": {"forget": 100, "retain": 41}})
     text = rendered(reference_table(results), 80)
+    assert "unseen images is not one" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert cells(text, "Base") == ["98.0", "98.0", "96.0", "62.5", "24.50", "0.750", "12.5"]
     assert cells(text, "Retrain") == ["0.0", "98.0", "96.0", "62.5", "0.00", "0.500", "1.0"]
     assert cells(text, "NegMerge") == ["30.0", "98.0", "96.0", "62.5", "7.50", "–", "–"]
+    text = rendered(reference_table(replace(results, images=few)), 80)
+    assert cells(text, "Base") == ["98.0", "98.0", "96.0", "62.5", "24.50", "0.750", "–"]
+    assert "– for TPR: 1 % of the 99 unseen images is not one of them." in text
+    # Of single training images, the unseen ones are all of the split's.
+    forget = {"classes": None, "fraction": 0.1, "indices": None, "index_file": None}
+    at_random = replace(results, images=few, recipe={**results.recipe, "forget": forget})
+    assert cells(rendered(reference_table(at_random), 80), "Base")[-1] == "12.5"
+
+
+def test_accuracies_of_the_page_begin_with_test_and_say_how_certain_validation_is(results):
+    grid = accuracy_table(results)
+    names = [" ".join(heading.split()) for heading in grid.headings]
+    assert names[1:6] == ["Forget test", "Retain test", "Of base %", "Forget val.", "Retain val."]
+    assert [row[4] for row in grid.rows] == ["100.0", "98.5", "96.6", "96.6"], "of 98.5 %"
+    notes = " ".join(grid.notes)
+    # √(0.25 · 0.75 / 8) and √(0.96 · 0.04 / 41)
+    assert "15.3 points (forget) and 3.1 (retain) for NegMerge on validation" in notes
+    assert "Validation, by which is chosen, has 8 forget and 41 retain images" in notes
+    assert "Only that on validation must keep the floor" in notes
+    by_gap = " ".join(accuracy_table(replace(results, retain_floor=None)).notes)
+    assert "floor" not in by_gap
+
+
+def test_methods_that_keep_exact_zeros_are_named_beside_those_that_do_not(results):
+    said = (
+        "(1.0 % of the model), are kept by Best task vector, by the methods' own definitions, and not by "
+        "NegMerge"
+    )
+    assert said in " ".join(accuracy_table(results).notes)
+    alone = replace(results, rows=(results.rows[0], results.rows[3]))
+    assert "Exact zeros" not in " ".join(accuracy_table(alone).notes)
 
 
 def test_without_retrain_there_is_nothing_to_compare_with(results):
