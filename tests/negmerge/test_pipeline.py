@@ -284,6 +284,16 @@ def test_bad_data_is_refused_before_anything_is_written(small_text, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("freeze", "says"),
+    [('["haed.*"]', r"pool\.freeze: 'haed\.\*'.*'head\.\*'"), ('["*"]', "is left to train")],
+)
+def test_a_freeze_that_cannot_be_is_refused_before_anything_is_trained(small_text, tmp_path, freeze, says):
+    with pytest.raises(RecipeError, match=says):
+        run_text(small_text.replace('["head.*"]', freeze), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_torch_settings_are_as_before(finished, small_text):
     root, _ = finished
     torch.use_deterministic_algorithms(False)
