@@ -13,6 +13,7 @@ from .console import Reporter
 from .keys import content_key
 from .methods.interface import Checkpoint
 from .run_folder import RunFolder
+from .stage import finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,9 @@ def pool_agreement(
 ) -> Agreement:
     """Sign agreement of the checkpoints of the pool, unless the stage is finished; reads each once."""
     artefact, key = folder.agreement, agreement_key(base, pool)
-    if (facts := artefact.finished(key)) is not None:
-        found = Agreement.from_dict(facts)
-        if found.histogram is not None:
-            return found
+    recorded = finished(artefact, key, Agreement.from_dict)
+    if recorded is not None and recorded.histogram is not None:
+        return recorded
     artefact.begin()
     with reporter.stage(f"Sign agreement of {len(pool)} checkpoints", 1) as stage:
         report = negmerge_ext.inspect(base.path, [member.path for member in pool], method="negmerge")

@@ -14,6 +14,7 @@ from .methods.interface import Checkpoint
 from .models import knows_text
 from .results import Row
 from .run_folder import RunFolder
+from .stage import Cost, finished, training_cost
 from .task import Task
 
 _TITLE = "Base"
@@ -30,10 +31,10 @@ def make_base(task: Task, folder: RunFolder, reporter: Reporter) -> tuple[Checkp
     key, artefact, recipe = task.base_key, folder.base, task.recipe
     if recipe.training is None:
         seconds = 0.0
-        if artefact.finished(key) is None:
+        if training_cost(artefact, key) is None:
             artefact.begin()
             save_weights(task.build_model(), artefact.file)
-            artefact.finish(key, {"seconds": seconds})
+            artefact.finish(key, asdict(Cost(seconds)))
     else:
         seconds = trained_from_scratch(
             artefact,
@@ -54,8 +55,8 @@ def base_row(task: Task, base: Checkpoint, folder: RunFolder) -> Row:
     measures = task.compares_with_reference
     key = content_key("base scores", base.key, task.division_key, measures)
     artefact = folder.base_scores
-    if (facts := artefact.finished(key)) is not None:
-        return Row.from_dict(facts)
+    if (recorded := finished(artefact, key, Row.from_dict)) is not None:
+        return recorded
     artefact.begin()
     start = time.perf_counter()
     model = load_weights(task.build_model(), base.path)

@@ -16,8 +16,10 @@ from negmerge_ext.errors import (
     ShapeMismatchError,
     UnexpectedTensorError,
     raise_problems,
+    shortened,
 )
 
+from .errors import NonFiniteWeightsError
 from .run_folder import appearing_complete
 
 
@@ -65,8 +67,19 @@ def check_fits(model: nn.Module, given: Checkpoint) -> None:
 def load_given(model: nn.Module, given: Checkpoint) -> nn.Module:
     """Give ``model`` the weights of a checkpoint that fits, in any format that ``negmerge_ext`` reads.
 
-    Return it in eval mode. Raises what reading raises.
+    Return it in eval mode. Raises what reading raises, and
+    :class:`~negmerge.errors.NonFiniteWeightsError` with every tensor that is not finite throughout.
     """
     weights: dict[str, torch.Tensor] = dict(snapshot(given).state)
     model.load_state_dict(weights)
+    problems = [
+        NonFiniteWeightsError(
+            f"has {bad:,} of {tensor.numel():,} elements that are NaN or infinite",
+            path=given.path,
+            tensor=name,
+        )
+        for name, tensor in model.state_dict().items()
+        if (bad := tensor.numel() - int(tensor.isfinite().sum()))
+    ]
+    raise_problems(shortened(problems, given.path))
     return model.eval()

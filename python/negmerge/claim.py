@@ -20,14 +20,13 @@ _ELSEWHERE = "Give another folder (-o)"
 def claim(folder: RunFolder, recipe: Recipe, text: str, *, overwrite: bool) -> None:
     """Make ``folder`` that of ``recipe``, and keep the recipe's ``text`` there.
 
-    overwrite: it may be another recipe's, whose results are then replaced. Raises
-    :class:`~negmerge_ext.errors.OutputExistsError` before anything is changed.
+    overwrite: it may be another recipe's, whose results are then replaced, or that of a recipe that can no
+    longer be read. Raises :class:`~negmerge_ext.errors.OutputExistsError` before anything is changed.
     """
     there = sorted(path.name for path in folder.root.iterdir())
     if there:
-        changed = _changed_keys(
-            _earlier(folder, there).model_dump(mode="json"), recipe.model_dump(mode="json")
-        )
+        earlier = _earlier(folder, there, overwrite=overwrite)
+        changed = earlier and _changed_keys(earlier.model_dump(mode="json"), recipe.model_dump(mode="json"))
         if changed and not overwrite:
             raise OutputExistsError(
                 f"holds the run of a recipe that differs from this one in {', '.join(changed)}",
@@ -38,14 +37,27 @@ def claim(folder: RunFolder, recipe: Recipe, text: str, *, overwrite: bool) -> N
         unfinished.write_text(text, encoding="utf-8")
 
 
-def _earlier(folder: RunFolder, there: list[str]) -> Recipe:
-    """The recipe that the folder, in which ``there`` is, belongs to."""
+def _earlier(folder: RunFolder, there: list[str], *, overwrite: bool) -> Recipe | None:
+    """The recipe that the folder, in which ``there`` is, belongs to.
+
+    ``None`` if the folder is a run's, the recipe cannot be read, and it may be overwritten.
+    """
     try:
         return read_recipe(folder.recipe)[0]
     except RecipeError as problem:
+        if folder.recipe.is_file() and folder.has_results:
+            if overwrite:
+                return None
+            raise OutputExistsError(
+                f"holds a run whose recipe cannot be read any more: {problem}",
+                path=folder.root,
+                remedy=f"Mend that file. {_ELSEWHERE}, or overwrite=True (--overwrite) to go on here with "
+                "this recipe",
+            ) from problem
         more = ", …" if len(there) > _LISTED else ""
+        why = f". Its recipe cannot be read: {problem}" if folder.recipe.is_file() else ""
         raise OutputExistsError(
-            f"is no folder of a run, and not empty: it holds {', '.join(there[:_LISTED])}{more}",
+            f"is no folder of a run, and not empty: it holds {', '.join(there[:_LISTED])}{more}{why}",
             path=folder.root,
             remedy=_ELSEWHERE,
         ) from problem

@@ -9,6 +9,7 @@ the same data sets, whichever of them is forgotten, and every seed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -28,6 +29,7 @@ from .models.clip.text_head import TextHead, head_weights
 from .recipe import Training
 from .run_folder import Artefact, RunFolder, appearing_complete
 from .seeding import seeded
+from .stage import Cost, training_cost
 from .task import Task
 
 _TITLE = "Base"
@@ -40,8 +42,8 @@ def clip_base(
     key = _clip_key(task)
     texts = {one.label: prompts(one.images.name, one.images.class_names) for one in task.sets}
     head_key = content_key("heads", key, texts)
-    facts, heads_known = folder.base.finished(key), folder.heads.finished(head_key) is not None
-    if facts is None or not heads_known:
+    cost = training_cost(folder.base, key)
+    if cost is None or folder.heads.finished(head_key) is None:
         clip, seconds = _trained_or_published(task, key, reporter)
         folder.base.begin()
         save_weights(clip.image_tower(), folder.base.file)
@@ -50,11 +52,10 @@ def clip_base(
             weights = {label: head_weights(clip, texts[label], task.compute) for label in texts}
             save_file(weights, unfinished)
         folder.heads.finish(head_key, {"templates": {label: len(of[0]) for label, of in texts.items()}})
-        folder.base.finish(key, {"seconds": seconds})
-    else:
-        seconds = float(facts["seconds"])
+        cost = Cost(seconds)
+        folder.base.finish(key, asdict(cost))
     heads = {label: TextHead(weight) for label, weight in load_file(folder.heads.file).items()}
-    return Checkpoint(folder.base.file, key, seconds), heads
+    return Checkpoint(folder.base.file, key, cost.seconds), heads
 
 
 def _clip_key(task: Task) -> str:

@@ -21,6 +21,10 @@ class TrainingError(NegmergeError):
     """A training did not give a usable model."""
 
 
+class NonFiniteWeightsError(InputError):
+    """A model has weights that are NaN or infinite: what it answers means nothing."""
+
+
 class MissingDataError(DataError):
     """A data set is not where it was looked for."""
 

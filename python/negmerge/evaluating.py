@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .models import knows_text
 from .pipeline import context_of, opened
 from .recipe import Recipe
 from .run_folder import RunFolder
+from .stage import finished, training_cost
 from .task import Task
 
 
@@ -84,7 +85,8 @@ def evaluate_checkpoints(
     Where the recipe linearises its pool they are taken for members of that, or merges, except for Retrain.
     Each is recorded in the run's folder ``root`` and not evaluated again. Raises what opening the folder
     does, and subclasses of :class:`~negmerge_ext.errors.InputError` for a file that is no checkpoint of that
-    model, before any is evaluated.
+    model, before any is evaluated; and :class:`~negmerge.errors.NonFiniteWeightsError` at the first that has
+    such weights.
     """
     sources = [open_checkpoint(file) for file in files]
     with opened(recipe, recipe_text, root) as (task, folder):
@@ -111,7 +113,7 @@ def _reference(task: Task, folder: RunFolder, base: Checkpoint) -> tuple[Path, s
     context = context_of(task, folder, base, None)
     (candidate,) = METHODS.get(REFERENCE).candidates(context)
     artefact = folder.trained(candidate.name)
-    if artefact.finished(candidate.key) is None:
+    if training_cost(artefact, candidate.key) is None:
         return None
     return artefact.file, sha256_of([artefact.file])
 
@@ -129,9 +131,9 @@ def _evaluated(
     linearised = task.recipe.pool.linearised and not (reference and digest == reference[1])
     artefact = folder.evaluated(digest[:16])
     kind = ["linearised"] if linearised else []
-    key = content_key("evaluated", digest, base.key, task.division_key, measures, *kind)
-    if (facts := artefact.finished(key)) is not None:
-        return EvaluatedFile.from_dict({**facts, "file": str(source.path)})
+    key = content_key("evaluated, finite", digest, base.key, task.division_key, measures, *kind)
+    if (recorded := finished(artefact, key, EvaluatedFile.from_dict)) is not None:
+        return replace(recorded, file=str(source.path))
     artefact.begin()
     with reporter.stage(f"Evaluating {source.path}", 1) as stage:
         model = load_given(task.build_tuned(base.path) if linearised else task.build_model(), source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from .console import Reporter
 from .data.examples import Examples
 from .recipe import Training
 from .run_folder import Artefact
+from .stage import Cost, training_cost
 from .train import Objective, cross_entropy, train
 
 
@@ -35,9 +37,9 @@ def trained_from_scratch(
     Return the seconds that training took, now or then. title: what is trained, for people. The other
     arguments are those of :func:`~negmerge.train.train`.
     """
-    if (facts := artefact.finished(key)) is not None:
+    if (cost := training_cost(artefact, key)) is not None:
         reporter.note(f"{title}: taken from {artefact.file}")
-        return float(facts["seconds"])
+        return cost.seconds
     artefact.begin()
     start = time.perf_counter()
     count = sum(len(one) for one in examples)
@@ -52,6 +54,6 @@ def trained_from_scratch(
             epoch_done=stage.advance,
         )
     save_weights(model, artefact.file)
-    seconds = time.perf_counter() - start
-    artefact.finish(key, {"seconds": seconds})
-    return seconds
+    cost = Cost(time.perf_counter() - start)
+    artefact.finish(key, asdict(cost))
+    return cost.seconds

@@ -8,8 +8,9 @@ with what was merged, and comes to the same bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import negmerge_ext
 
@@ -20,6 +21,7 @@ from .methods import METHODS
 from .methods.interface import Checkpoint, OnlinePool
 from .results import Member
 from .run_folder import RunFolder
+from .stage import finished
 
 #: The method of ``negmerge_ext`` whose statistics tell how far the pool agrees.
 _CONSENSUS = "negmerge"
@@ -42,6 +44,20 @@ def merges_of(methods: Sequence[str]) -> list[str]:
     return merges
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """keys, members: of what was merged, in order. finished: no member can be added any more."""
+
+    keys: list[str]
+    members: list[Member]
+    finished: bool
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> _State:
+        """The inverse of :func:`dataclasses.asdict`."""
+        return cls(**{**plain, "members": [Member.from_dict(member) for member in plain["members"]]})
+
+
 class OnlineMerging:
     """The merges of one pool, in the folder of its run."""
 
@@ -56,14 +72,12 @@ class OnlineMerging:
 
     def dropped(self, keys: Sequence[str]) -> list[Member]:
         """The first members of a pool with these keys, if they were merged earlier."""
-        facts = self._folder.online.finished(self._key)
-        if facts is not None:
-            found: list[str] = facts["keys"]
-            finished: bool = facts["finished"]  # no member can be added any more
-            same = found == list(keys if finished else keys[: len(found)])
-            if same and self._all_there(len(found), finished=finished):
-                self._keys, self._finished = found, finished
-                self._members = [Member.from_dict(member) for member in facts["members"]]
+        found = finished(self._folder.online, self._key, _State.from_dict)
+        if found is not None:
+            merged = found.keys
+            same = merged == list(keys if found.finished else keys[: len(merged)])
+            if same and self._all_there(len(merged), finished=found.finished):
+                self._keys, self._members, self._finished = merged, found.members, found.finished
         for number in range(len(self._keys)):
             self._folder.member(number).remove()  # a kill came between saving the sums and this
         return list(self._members)
@@ -90,16 +104,15 @@ class OnlineMerging:
                 patch = self._folder.patch(_file_name(method))
                 patch.parent.mkdir(parents=True, exist_ok=True)
                 accumulator.patch().save(patch, overwrite=True)
-            if _CONSENSUS in self._accumulators and artefact.finished(key) is None:
+            if _CONSENSUS in self._accumulators and finished(artefact, key, Agreement.from_dict) is None:
                 report = self._accumulators[_CONSENSUS].stats()
                 found = Agreement.of(report.models, report.model_elements, report.merged)
                 artefact.begin()
                 artefact.finish(key, asdict(found))
             self._record(finished=True)
             self._remove_sums_except(0)
-        facts = artefact.finished(key)
         patches = {method: self._folder.patch(_file_name(method)) for method in self._merges}
-        return OnlinePool(patches), None if facts is None else Agreement.from_dict(facts)
+        return OnlinePool(patches), finished(artefact, key, Agreement.from_dict)
 
     @cached_property
     def _accumulators(self) -> dict[str, negmerge_ext.Accumulator]:
@@ -122,10 +135,8 @@ class OnlineMerging:
         )
 
     def _record(self, *, finished: bool) -> None:
-        members = [asdict(member) for member in self._members]
-        facts = {"keys": self._keys, "members": members, "finished": finished}
         self._folder.online.record.parent.mkdir(parents=True, exist_ok=True)
-        self._folder.online.finish(self._key, facts)
+        self._folder.online.finish(self._key, asdict(_State(self._keys, self._members, finished)))
 
     def _remove_sums_except(self, models: int) -> None:
         keep = {self._folder.unfinished_merge(_file_name(method), models) for method in self._merges}

@@ -17,6 +17,7 @@ from .methods.interface import Checkpoint, OnlinePool
 from .recipe import Pool, Training
 from .results import Member
 from .run_folder import RunFolder
+from .stage import finished
 from .task import Task
 from .workers import Workers
 
@@ -80,9 +81,9 @@ def finetune_pool(
     known = dict(enumerate(merging.dropped(keys))) if merging else {}
     merged = len(known)
     for number, key in enumerate(keys):
-        facts = None if number in known else folder.member(number).finished(key)
-        if facts is not None:
-            known[number] = Member.from_dict(facts)
+        member = None if number in known else finished(folder.member(number), key, Member.from_dict)
+        if member is not None:
+            known[number] = member
 
     def checkpoint(number: int) -> Checkpoint:
         return Checkpoint(folder.member(number).file, keys[number], known[number].seconds)

@@ -17,9 +17,10 @@
     results.json   results.png      everything that the tables say, and the plot
     report.html    report.md        all of it, as a page for people
 
-A stage is finished when its JSON record is there. The record holds a key of all that the stage depends on; a
-changed recipe changes the keys of the stages that it concerns, and a run repeats these only. Files
-appear under their names when they are complete.
+A stage is finished when its JSON record is there, and the file that it is about has the size recorded. The
+record holds a key of all that the stage depends on; a changed recipe changes the keys of the stages that it
+concerns, and a run repeats these only, and those whose record or file is missing or damaged. Files appear
+under their names when they are complete.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from negmerge_ext.errors import OutputExistsError
 
 from .folder_lock import locked
 from .origin import stamp
@@ -73,9 +76,12 @@ class Artefact:
     def _read(self) -> dict[str, Any] | None:
         try:
             found = json.loads(self.record.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return None
-        if not isinstance(found, dict) or not self.file.exists():
+        if not isinstance(found, dict) or not self.file.is_file():
+            return None
+        # Records of earlier versions have no size.
+        if found.pop("file_size", None) not in (None, self.file.stat().st_size):
             return None
         return found if found.pop("format", None) == _FORMAT else None
 
@@ -85,13 +91,20 @@ class Artefact:
         self.file.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Take back the record before the file changes: a stage that is killed must not pass for finished."""
+        """Take back the record before the file changes: a stage that is killed must not pass for finished.
+
+        Raises :class:`~negmerge_ext.errors.OutputExistsError` if a folder that holds something is in the way.
+        """
         self.record.parent.mkdir(parents=True, exist_ok=True)
+        for path in (self.record, self.file):
+            if path.is_dir():
+                _remove_empty(path)
         self.record.unlink(missing_ok=True)
 
     def finish(self, key: str, facts: dict[str, Any]) -> None:
-        """Record the stage as finished."""
-        write_json(self.record, {"format": _FORMAT, "key": key, "written": stamp(), **facts})
+        """Record the stage as finished; its file is complete."""
+        size = {} if self.file == self.record else {"file_size": self.file.stat().st_size}
+        write_json(self.record, {"format": _FORMAT, "key": key, "written": stamp(), **size, **facts})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +127,11 @@ class RunFolder:
     @property
     def recipe(self) -> Path:
         return self.root / "recipe.yaml"
+
+    @property
+    def has_results(self) -> bool:
+        """Whether a run has finished a stage here, or all: what no other program leaves."""
+        return self.base.recorded() is not None or self.results.is_file()
 
     @property
     def base(self) -> Artefact:
@@ -198,6 +216,15 @@ def _checkpoint(folder: Path, name: str) -> Artefact:
 def _record(folder: Path, name: str) -> Artefact:
     record = folder / f"{name}.json"
     return Artefact(record, record)
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as problem:
+        raise OutputExistsError(
+            "is a folder, and a file of the run has this name", path=folder, remedy="Move it away"
+        ) from problem
 
 
 @contextmanager

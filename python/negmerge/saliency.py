@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
@@ -69,7 +70,7 @@ def saliency(
     """
     key = content_key("grad-cam", context.training_key, [asdict(row) for row in rows])
     artefact = folder.grad_cam
-    if artefact.finished(key) is not None:
+    if artefact.finished(key) is not None and read_saliency(folder) is not None:
         return
     artefact.begin()
     with reporter.stage("Grad-CAM", len(rows)) as stage:
@@ -115,18 +116,33 @@ def saliency(
 
 
 def read_saliency(folder: RunFolder) -> Saliency | None:
-    """What was recorded; ``None`` if nothing was."""
+    """What was recorded; ``None`` if nothing was, or it is damaged."""
     facts = folder.grad_cam.recorded()
     if facts is None:
         return None
-    tensors = load_file(folder.grad_cam.file)
-    return Saliency(
-        models=tuple(facts["models"]),
-        layer=facts["layer"],
-        missing=facts["missing"],
-        images=tuple(_seen(image) for image in facts["images"]),
-        pixels=tensors["pixels"],
-        maps=tensors["maps"],
+    try:
+        tensors = load_file(folder.grad_cam.file)
+        found = Saliency(
+            models=tuple(facts["models"]),
+            layer=facts["layer"],
+            missing=facts["missing"],
+            images=tuple(_seen(image) for image in facts["images"]),
+            pixels=tensors["pixels"],
+            maps=tensors["maps"],
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return found if _complete(found) else None
+
+
+def _complete(found: Saliency) -> bool:
+    """Whether there is a picture of every image, and an answer and a map of every model on it."""
+    models, images = len(found.models), len(found.images)
+    answers = 0 if found.missing else models
+    return (
+        len(found.pixels) == images
+        and all(len(image.predictions) == answers for image in found.images)
+        and (found.missing is not None or tuple(found.maps.shape[:2]) == (models, images))
     )
 
 

@@ -21,6 +21,7 @@ from .data.index_file import read_index_file
 from .data.selection import require_other_data, select
 from .errors import RecipeError
 from .evaluate import Evaluation, Split
+from .freezing import frozen_parameters
 from .keys import content_key, derived_seed
 from .methods import REFERENCE
 from .models import MODELS, knows_text
@@ -48,7 +49,10 @@ class Task:
 
     @classmethod
     def prepare(cls, recipe: Recipe) -> Task:
-        """Load the data and divide it; :class:`~negmerge.errors.DataError` says what is wrong with it."""
+        """Load the data, divide it and build the model once, to see that all of them go together.
+
+        Raises :class:`~negmerge.errors.DataError` and :class:`~negmerge.errors.RecipeError`.
+        """
         compute = Compute.of(recipe)
         seed = derived_seed("split", recipe.seed)
         sets = tuple(DataSet.load(spec, seed) for spec in recipe.data_sets)
@@ -59,8 +63,9 @@ class Task:
             recipe = recipe.model_copy(update={"forget": read_index_file(recipe.forget)})
             parts, forgotten = _within(sets[0], recipe)
         task = cls(recipe=recipe, compute=compute, sets=sets, parts=parts, forgotten=forgotten)
-        # Options that the architecture lacks are found before anything is written.
+        # Options that the architecture lacks are found before anything is written or trained.
         model = task.build_model()
+        frozen_parameters(model, recipe.pool.freeze)
         if recipe.pool.linearised:
             _require_linearisable(model, recipe.model.name, sets[0].images)
         return task

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
@@ -17,14 +15,10 @@ from .compute import CPU, Compute, memory_format
 from .data.augmentation import augmented
 from .data.examples import Examples
 from .data.training_batches import Batch, TrainingBatches
-from .errors import RecipeError, TrainingError
+from .errors import TrainingError
+from .freezing import frozen_parameters
 from .recipe import Training
 from .schedule import rate_share, total_steps
-
-#: Among ``freeze`` patterns, stands for every parameter of an attention layer.
-ATTENTION = "attention"
-#: Classes of attention layers in torch, torchvision, timm and open_clip; not blocks of layers, nor pooling.
-_ATTENTION_LAYER = re.compile("Attention(?!al|Block|Pool)")
 
 #: The mean loss, a scalar, that a model has on the images of a step: those of every set, augmented float
 #: pixels in [0, 1] and labels; with the hyper-parameters and a generator of the CPU for what is drawn.
@@ -68,9 +62,9 @@ def train(
     """Train ``model`` in place; return the mean loss of the last epoch, or of the part of it that was done.
 
     examples: images of one set or several, of which batches take whatever comes. seed: of order,
-    augmentation and whatever else is random. freeze: what stays as it is, to the bit: glob patterns of
-    parameters, and :data:`ATTENTION`. freeze_statistics: BatchNorm normalises by its running statistics,
-    which stay as they are. Raises :class:`~negmerge.errors.RecipeError` for a pattern that matches nothing,
+    augmentation and whatever else is random. freeze: what stays as it is, to the bit, as
+    :func:`~negmerge.freezing.frozen_parameters` takes it. freeze_statistics: BatchNorm normalises by its
+    running statistics, which stay as they are. Raises what that does, and
     :class:`~negmerge.errors.TrainingError` if the loss stops being finite.
     """
     layout = memory_format(model)
@@ -152,33 +146,7 @@ def _optimizer(parameters: list[nn.Parameter], spec: Training) -> torch.optim.Op
 
 def _trained(model: nn.Module, freeze: Sequence[str]) -> list[nn.Parameter]:
     """The parameters to train; the others are told to take no gradient."""
-    names = [name for name, _ in model.named_parameters()]
-    frozen: set[str] = set()
-    for pattern in freeze:
-        matched = (
-            _of_attention(model)
-            if pattern == ATTENTION
-            else {name for name in names if fnmatchcase(name, pattern)}
-        )
-        if not matched:
-            raise RecipeError(
-                f"freeze pattern {pattern!r} matches no parameter",
-                remedy=f"Parameters are called {', '.join(names)}",
-            )
-        frozen |= matched
+    frozen = frozen_parameters(model, freeze)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trained:
-        raise RecipeError("freeze leaves no parameter to train")
-    return trained
-
-
-def _of_attention(model: nn.Module) -> set[str]:
-    """Names of the parameters of attention layers, of torch and of the libraries alike."""
-    return {
-        f"{place}.{name}"
-        for place, module in model.named_modules()
-        if _ATTENTION_LAYER.search(type(module).__name__)
-        for name, _ in module.named_parameters()
-    }
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]

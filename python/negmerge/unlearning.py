@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from .console import Reporter, Stage
 from .judging import Judge
@@ -15,6 +16,7 @@ from .peak_memory import PeakMemory
 from .results import Row
 from .run_folder import RunFolder
 from .search import Point, SearchResult, search
+from .stage import finished
 from .task import Task
 
 
@@ -29,9 +31,9 @@ def unlearn(
         "method", name, [one.key for one in candidates], task.division_key, recipe.search, judge.key, measures
     )
     artefact = folder.merged(name)
-    if (facts := artefact.finished(key)) is not None:
+    if (recorded := finished(artefact, key, Row.from_dict)) is not None:
         reporter.note(f"{method.title}: taken from {artefact.file}")
-        return Row.from_dict(facts)
+        return recorded
 
     artefact.begin()
     training_seconds = sum(candidate.prepare(reporter) for candidate in candidates)
@@ -81,11 +83,17 @@ class _Searched:
     result: SearchResult
     seconds: float
 
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> _Searched:
+        """The inverse of :func:`dataclasses.asdict`."""
+        return cls(**{**plain, "result": SearchResult.from_dict(plain["result"])})
+
 
 def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder, stage: Stage) -> _Searched:
     key = content_key("search", candidate.key, task.division_key, task.recipe.search, judge.key)
     artefact = folder.search(candidate.name)
-    if (facts := artefact.finished(key)) is None:
+    searched = finished(artefact, key, _Searched.from_dict)
+    if searched is None:
         artefact.begin()
         start = time.perf_counter()
         with candidate.opened() as model_at:
@@ -102,8 +110,6 @@ def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder,
                 result = SearchResult(points=(only,), chosen=only, evaluations=1, at_limit=False)
         searched = _Searched(result, time.perf_counter() - start)
         artefact.finish(key, asdict(searched))
-    else:
-        searched = _Searched(SearchResult.from_dict(facts["result"]), facts["seconds"])
     chosen, evaluations = searched.result.chosen, searched.result.evaluations
     stage.line(
         f"{candidate.title}: "

@@ -203,6 +203,63 @@ def contents(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+def drop(path: Path, *keys: str) -> None:
+    """Take facts out of a record."""
+    plain = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in plain.items() if name not in keys}))
+
+
+def test_what_is_damaged_is_done_again(finished, small_text, tmp_path):
+    root, results = finished
+    run = tmp_path / "run"
+    shutil.copytree(root, run)
+    drop(run / "base.json", "seconds")
+    (run / "base.safetensors").write_bytes(b"")
+    drop(run / "agreement.json", "tensors")
+    (run / "base-scores.json").unlink()
+    (run / "base-scores.json").mkdir()
+    (run / "pool" / "001.json").write_text("{")
+    drop(run / "pool" / "002.json", "validation")
+    search = json.loads((run / "search" / "negmerge.json").read_text())
+    del search["result"]["points"]
+    (run / "search" / "negmerge.json").write_text(json.dumps(search))
+    drop(run / "merged" / "negmerge.json", "curve")
+    merged = json.loads((run / "merged" / "uniform.json").read_text())
+    merged["test"]["forget"] = "high"
+    (run / "merged" / "uniform.json").write_text(json.dumps(merged))
+    maps = run / "grad-cam.safetensors"
+    maps.write_bytes(maps.read_bytes()[:-4])
+    drop(run / "grad-cam.json", "file_size")
+    again = run_text(small_text, run)
+    assert without_seconds(again.to_dict()) == without_seconds(results.to_dict())
+    assert checksums(run) == checksums(root)
+
+
+def test_a_run_whose_recipe_is_damaged_can_be_overwritten(finished, small_text, tmp_path):
+    root, results = finished
+    run = tmp_path / "run"
+    shutil.copytree(root, run)
+    (run / "recipe.yaml").write_text(small_text.replace("forget:", "froget:"))
+    before = contents(run)
+    with pytest.raises(
+        OutputExistsError, match=r"(?s)holds a run whose recipe.*did you mean 'forget'.*--overwrite"
+    ):
+        run_text(small_text, run)
+    assert contents(run) == before
+    reporter = Reporter(quiet=True)
+    assert run_text(small_text, run, reporter, overwrite=True) == results
+    assert not reporter.worked, "the stages are those of this recipe"
+    assert (run / "recipe.yaml").read_text() == small_text
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_damaged_recipe_alone_makes_no_run(small_text, tmp_path, overwrite):
+    (tmp_path / "recipe.yaml").write_text("name: [")
+    with pytest.raises(OutputExistsError, match=r"is no folder of a run.*recipe\.yaml: is not valid YAML"):
+        run_text(small_text, tmp_path, overwrite=overwrite)
+    assert contents(tmp_path) == {tmp_path / "recipe.yaml": b"name: ["}
+
+
 def test_a_folder_belongs_to_one_recipe(finished, small_text):
     root, _ = finished
     before = contents(root)
@@ -281,6 +338,16 @@ def test_adding_retrain_later_keeps_pool_and_searches(finished, small_text, tmp_
 def test_bad_data_is_refused_before_anything_is_written(small_text, tmp_path):
     with pytest.raises(DataError, match="no class has number 12"):
         run_text(small_text.replace("[3]", "[12]"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("freeze", "says"),
+    [('["haed.*"]', r"pool\.freeze: 'haed\.\*'.*'head\.\*'"), ('["*"]', "is left to train")],
+)
+def test_a_freeze_that_cannot_be_is_refused_before_anything_is_trained(small_text, tmp_path, freeze, says):
+    with pytest.raises(RecipeError, match=says):
+        run_text(small_text.replace('["head.*"]', freeze), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from negmerge.errors import BusyError
-from negmerge.run_folder import RunFolder, appearing_complete, write_json
+from negmerge.run_folder import Artefact, RunFolder, appearing_complete, write_json
 
-from negmerge_ext.errors import OutputError
+from negmerge_ext.errors import OutputError, OutputExistsError
 
 
 def test_a_stage_is_finished_under_its_own_key_only(tmp_path):
@@ -33,10 +34,50 @@ def test_beginning_again_takes_the_record_back(tmp_path):
 
 
 def test_a_record_without_its_file_does_not_count(tmp_path):
-    base = RunFolder(tmp_path).base
-    base.begin()
-    base.finish("k", {})
+    base = finished_base(tmp_path)
+    base.file.unlink()
     assert base.finished("k") is None
+
+
+def finished_base(root: Path) -> Artefact:
+    base = RunFolder(root).base
+    base.begin()
+    base.file.write_bytes(b"weights")
+    base.finish("k", {})
+    assert base.finished("k") == {}
+    return base
+
+
+@pytest.mark.parametrize("content", [b"", b"weight", b"weights and more"])
+def test_a_file_of_another_size_does_not_count(tmp_path, content):
+    base = finished_base(tmp_path)
+    base.file.write_bytes(content)
+    assert base.finished("k") is None
+    assert base.recorded() is None
+
+
+def test_a_record_without_a_size_counts(tmp_path):
+    """As earlier versions wrote it."""
+    base = finished_base(tmp_path)
+    plain = json.loads(base.record.read_text())
+    assert plain.pop("file_size") == 7
+    base.record.write_text(json.dumps(plain))
+    assert base.finished("k") == {}
+
+
+@pytest.mark.parametrize("which", ["record", "file"])
+def test_a_folder_in_the_place_of_a_file_does_not_count(tmp_path, which):
+    base = finished_base(tmp_path)
+    path: Path = getattr(base, which)
+    path.unlink()
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    assert base.finished("k") is None
+    with pytest.raises(OutputExistsError, match=rf"{path.name}: is a folder.*Move it away"):
+        base.begin()
+    assert (path / "notes.txt").read_text() == "mine"
+    (path / "notes.txt").unlink()
+    assert finished_base(tmp_path).finished("k") == {}, "an empty one makes way"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"loss": 1}'])

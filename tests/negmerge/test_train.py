@@ -108,13 +108,27 @@ def test_a_fraction_of_an_epoch_is_its_first_steps():
     assert seen == [16] * 2 + [16] * 6
 
 
-def test_freeze_pattern_without_a_match_names_the_parameters():
-    with pytest.raises(RecipeError, match=r"'haed\.\*' matches no parameter.*head\.weight"):
-        trained(freeze=("haed.*",))
+@pytest.mark.parametrize(
+    ("pattern", "nearest"), [("haed.*", "head.*"), ("head.wieght", "head.weight"), ("heads.*", "head.*")]
+)
+def test_freeze_pattern_without_a_match_names_the_nearest(pattern, nearest):
+    with pytest.raises(RecipeError, match="matches no parameter") as caught:
+        trained(freeze=(pattern,))
+    assert str(caught.value).endswith(
+        f"'{pattern}' matches no parameter of the model; did you mean '{nearest}'?"
+    )
+
+
+def test_freeze_pattern_that_is_near_nothing_names_a_few_parameters():
+    with pytest.raises(RecipeError) as caught:
+        trained(freeze=("qqq",))
+    names = [name for name, _ in model().named_parameters()]
+    assert len(names) > 5
+    assert str(caught.value).endswith(f"; known: {', '.join(names[:5])}, …")
 
 
 def test_freezing_everything_is_an_error():
-    with pytest.raises(RecipeError, match="no parameter to train"):
+    with pytest.raises(RecipeError, match="no parameter is left to train"):
         trained(freeze=("*",))
 
 

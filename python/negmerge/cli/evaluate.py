@@ -41,7 +41,7 @@ def evaluate(
     """Evaluate checkpoints on the validation and test splits of a recipe.
 
     Shows accuracies on what is to be forgotten and retained, and the measures and average gap to Retrain if
-    the run has it.
+    the run has it. A checkpoint with weights that are NaN or infinite is an error.
     """
     import json
 

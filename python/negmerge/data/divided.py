@@ -29,10 +29,10 @@ class DataSet:
         images = DATA_SETS.get(spec.name).load(folder, spec.image_size)
         return cls(spec.label, images, split(images, spec, seed))
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """Checksum of the images and their labels."""
-        return self.images.sha256()
+        return self.images.sha256
 
     @cached_property
     def key(self) -> str:

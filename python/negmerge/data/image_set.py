@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,6 +105,7 @@ class ImageSet:
         variance = (shares * (levels - mean[:, None]) ** 2).sum(axis=1)
         return mean.tolist(), np.sqrt(variance).tolist()
 
+    @cached_property
     def sha256(self) -> str:
         """Checksum of pixels and labels; of images in files, that of their names and sizes instead of
         pixels.

@@ -45,17 +45,21 @@ class Packed:
         official = Official(train=rows[: self.train], test=rows[self.train :])
         return ImageSet(name, self.images, self.labels, self.class_names, official)
 
-    def check(self, name: str, sha256: str | None) -> None:
-        """Raise :class:`~negmerge.errors.DataError` if this is no image set, or not the one of that
-        checksum.
+    def checked(self, name: str, sha256: str | None, place: Path) -> ImageSet:
+        """The images of ``place``; sha256: their checksum where it is known.
+
+        Raises :class:`~negmerge.errors.DataError` if this is no image set, and
+        :class:`~negmerge.errors.ChecksumError` if it is another one.
         """
-        found = self.image_set(name).sha256()
-        if sha256 not in (None, found):
+        images = self.image_set(name)
+        if sha256 not in (None, images.sha256):
             raise ChecksumError(
-                f"the images or labels are not the published ones: SHA-256 {found}, expected {sha256}",
-                path=name,
-                remedy="Remove this copy, so that another one is fetched",
+                f"the images or labels are not the published ones of {name}: SHA-256 {images.sha256}, "
+                f"expected {sha256}",
+                path=place,
+                remedy=f"Remove this copy and get another one: negmerge data get {name}",
             )
+        return images
 
 
 def write_packed(packed: Packed, path: Path) -> None:

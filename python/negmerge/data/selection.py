@@ -67,9 +67,9 @@ def require_other_data(forget: ImageSet, retain: Sequence[ImageSet]) -> None:
 
     Where whole data sets are forgotten and retained, they are compared by their images, not by their names.
     """
-    checksum = forget.sha256()
+    checksum = forget.sha256
     for other in retain:
-        if other.sha256() == checksum:
+        if other.sha256 == checksum:
             raise DataError(
                 f"the forget set and the retain set are the same: {forget.name} and {other.name}",
                 remedy="Retain another data set",

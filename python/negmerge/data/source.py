@@ -104,12 +104,11 @@ class InMemory(Source):
         _no_size(self.name, image_size)
         folder = folder or data_folder() / self.name
         if (folder / _PACKED).is_file():
-            return read_packed(folder / _PACKED).image_set(self.name)
+            return read_packed(folder / _PACKED).checked(self.name, self.sha256, folder / _PACKED)
         packed = read_parts(folder) or self.read(folder)
         if packed is None:
             raise self.missing(folder)
-        packed.check(self.name, self.sha256)
-        return packed.image_set(self.name)
+        return packed.checked(self.name, self.sha256, folder)
 
     def packed(self, folder: Path) -> Packed:
         """The data set from its folder, as it can be written elsewhere; raises what :meth:`load` raises."""
@@ -125,7 +124,7 @@ class InMemory(Source):
         packed = self.read(found)
         if packed is None:
             return False
-        packed.check(self.name, self.sha256)
+        packed.checked(self.name, self.sha256, found)
         write_packed(packed, target / _PACKED)
         return True
 

@@ -61,7 +61,7 @@ def test_a_copy_that_is_damaged_is_reported(invoke, tmp_path, monkeypatch):
 def test_pack_writes_parts_that_are_read_as_a_data_set(invoke, tmp_path, monkeypatch):
     write_mnist_like(tmp_path / "here" / "mnist")
     source = DATA_SETS.get("mnist")
-    sha256 = source.read(tmp_path / "here" / "mnist").image_set("mnist").sha256()
+    sha256 = source.read(tmp_path / "here" / "mnist").image_set("mnist").sha256
     monkeypatch.setattr("negmerge.data.mnist.MNIST", dataclasses.replace(source, sha256=sha256))
     words = ("data", "pack", "mnist", "-o", tmp_path / "there", "--part-size", "80kB")
     done = invoke(*words, "--data-dir", tmp_path / "here", "--json")

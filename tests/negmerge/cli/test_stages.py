@@ -121,6 +121,17 @@ def test_evaluate_names_every_tensor_that_does_not_fit(invoke, finished, recipe,
         assert said in done.stderr
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_evaluate_refuses_weights_that_are_not_finite(invoke, finished, recipe, tmp_path, value):
+    tensors = load_file(finished / "run" / "base.safetensors")
+    tensors["head.weight"][0, :2] = value
+    save_file(tensors, tmp_path / "bad.safetensors")
+    for _ in range(2):  # nothing is recorded
+        done = invoke("evaluate", recipe, tmp_path / "bad.safetensors", "-o", tmp_path / "run")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "bad.safetensors: tensor 'head.weight': has 2 of 160 elements that are NaN" in done.stderr
+
+
 def test_evaluate_of_what_is_no_checkpoint(invoke, recipe, tmp_path):
     done = invoke("evaluate", recipe, tmp_path / "missing.safetensors", "-o", tmp_path / "run")
     assert (done.returncode, done.stdout) == (3, "")
@@ -139,6 +150,37 @@ def test_report_of_a_run(invoke, finished, tmp_path):
     assert json.loads(Path(files[2]).read_text()) == json.loads(
         (finished / "run" / "results.json").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda plain: plain["rows"][1]["test"].update(forget="high"), "rows.1.test.forget: Input should be"),
+        (lambda plain: plain.update(rows=[]), "rows: the first must be that of the base"),
+        (lambda plain: plain.update(recipe={}), "recipe.name: Field required"),
+        (lambda plain: plain.pop("agreement"), "'agreement' is missing"),
+    ],
+)
+def test_report_of_results_that_were_edited(invoke, finished, tmp_path, change, says):
+    plain = json.loads((finished / "run" / "results.json").read_text())
+    change(plain)
+    (tmp_path / "results.json").write_text(json.dumps(plain))
+    done = invoke("report", tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    said = " ".join(done.stderr.split())
+    assert f"results.json: are not results that this version wrote: {says}" in said
+    assert "Run it again with negmerge unlearn" in said
+
+
+@pytest.mark.parametrize("cut", ["grad-cam.safetensors", "grad-cam.json"])
+def test_report_leaves_damaged_maps_out(invoke, finished, tmp_path, cut):
+    shutil.copytree(finished / "run", tmp_path / "run")
+    path = tmp_path / "run" / cut
+    path.write_bytes(path.read_bytes()[:-20])
+    done = invoke("report", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "data:image/jpeg" in (finished / "run" / "report.html").read_text()
+    assert "data:image/jpeg" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_report_of_several_runs(invoke, finished, tmp_path):

@@ -77,10 +77,10 @@ def test_pictures_keep_their_resolution(folder):
 
 
 def test_checksum_knows_names_sizes_and_labels(folder):
-    before = images_in(folder).sha256()
-    assert images_in(folder).sha256() == before
+    before = images_in(folder).sha256
+    assert images_in(folder).sha256 == before
     picture(folder / "0.png", 9, size=(20, 8))
-    assert images_in(folder).sha256() != before
+    assert images_in(folder).sha256 != before
 
 
 @pytest.mark.parametrize("size", [1, 4, 6, 100])

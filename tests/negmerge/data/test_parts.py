@@ -34,7 +34,7 @@ def test_what_is_read_is_what_was_written(parts):
     assert np.array_equal(read.images, PACKED.images)
     assert np.array_equal(read.labels, PACKED.labels)
     assert (read.train, read.class_names) == (PACKED.train, PACKED.class_names)
-    assert read.image_set("set").sha256() == PACKED.image_set("set").sha256()
+    assert read.image_set("set").sha256 == PACKED.image_set("set").sha256
 
 
 def test_ten_and_more_are_read_in_order(tmp_path):
@@ -82,7 +82,7 @@ def test_runs_read_parts_and_check_them(tmp_path, monkeypatch):
     mnist = DATA_SETS.get("mnist")
     assert isinstance(mnist, InMemory)
     packed = mnist.read(tmp_path / "mnist")
-    known = InMemory("mnist", "", (), mnist.read, packed.image_set("mnist").sha256())
+    known = InMemory("mnist", "", (), mnist.read, packed.image_set("mnist").sha256)
     write_parts(packed, tmp_path / "carried" / "mnist", (1 << 16) + 15_000)
     monkeypatch.setenv("NEGMERGE_DATA", str(tmp_path / "carried"))
     assert len(list((tmp_path / "carried" / "mnist").iterdir())) == 3

@@ -176,7 +176,7 @@ def test_eurosat_is_always_divided_alike(tmp_path):
         for number in range(10):
             picture(tmp_path / "eurosat/2750" / folder / f"{number}.jpg", number)
     first, again = loaded("eurosat", tmp_path), loaded("eurosat", tmp_path)
-    assert first.sha256() == again.sha256()
+    assert first.sha256 == again.sha256
     assert first.official is not None
     assert first.official.validation is not None
     assert [len(rows) for rows in (first.official.train, first.official.validation)] == [80, 10]

@@ -153,6 +153,22 @@ def test_given_in_a_recipe_a_copy_of_something_else_is_refused(tmp_path):
         replace(SOURCE, sha256="0" * 64).load(tmp_path)
 
 
+def test_one_file_of_images_is_checked_when_it_is_loaded(tmp_path):
+    write_mnist_like(tmp_path / "mnist")
+    known = replace(SOURCE, sha256=SOURCE.load(tmp_path / "mnist").sha256)
+    folder = prepare(known, tmp_path, Listener()).folder
+    assert known.load(folder).sha256 == known.sha256
+    path = folder / "images.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1  # a pixel
+    path.write_bytes(content)
+    with pytest.raises(
+        ChecksumError, match=r"not the published ones of mnist.*negmerge data get mnist"
+    ) as caught:
+        known.load(folder)
+    assert caught.value.path == str(path)
+
+
 def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path, monkeypatch):
     write_mnist_like(tmp_path / "mnist")
 
