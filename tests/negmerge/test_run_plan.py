@@ -6,7 +6,6 @@ import json
 import pytest
 from negmerge import run_plan
 from negmerge.models.without_memory import built_without_memory
-from negmerge.recipe import Model
 from negmerge.recipe_file import embedded_recipe, embedded_recipes, parse_recipe
 from negmerge.run_plan import plan_run
 
