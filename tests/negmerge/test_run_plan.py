@@ -42,7 +42,8 @@ def test_shipped_recipes_have_a_plan_without_their_data(name, tmp_path, monkeypa
     assert all("is not there" in str(problem) for problem in plan.problems)
     assert plan.pool.models == len(recipe.pool.members())
     assert (plan.pool.steps is None) == bool(missing)
-    assert plan.methods["greedy"] == 2 * plan.pool.models - 1
+    assert list(plan.methods) == recipe.methods
+    assert plan.methods.get("greedy", 2 * plan.pool.models - 1) == 2 * plan.pool.models - 1
     assert list(tmp_path.iterdir()) == []
     json.dumps(plan.to_dict(), allow_nan=False)
 
