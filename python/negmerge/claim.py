@@ -20,8 +20,18 @@ _ELSEWHERE = "Give another folder (-o)"
 def claim(folder: RunFolder, recipe: Recipe, text: str, *, overwrite: bool) -> None:
     """Make ``folder`` that of ``recipe``, and keep the recipe's ``text`` there.
 
+    Raises what :func:`require_claimable` does, before anything is changed.
+    """
+    require_claimable(folder, recipe, overwrite=overwrite)
+    with appearing_complete(folder.recipe) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def require_claimable(folder: RunFolder, recipe: Recipe, *, overwrite: bool) -> None:
+    """Raise :class:`~negmerge_ext.errors.OutputExistsError` if ``folder`` cannot be that of ``recipe``.
+
     overwrite: it may be another recipe's, whose results are then replaced, or that of a recipe that can no
-    longer be read. Raises :class:`~negmerge_ext.errors.OutputExistsError` before anything is changed.
+    longer be read.
     """
     there = sorted(path.name for path in folder.root.iterdir())
     if there:
@@ -33,8 +43,6 @@ def claim(folder: RunFolder, recipe: Recipe, text: str, *, overwrite: bool) -> N
                 path=folder.root,
                 remedy=f"{_ELSEWHERE}, or overwrite=True (--overwrite) to recompute here what changed",
             )
-    with appearing_complete(folder.recipe) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
 
 
 def _earlier(folder: RunFolder, there: list[str], *, overwrite: bool) -> Recipe | None:

@@ -39,7 +39,7 @@ def clip_base(
     task: Task, folder: RunFolder, reporter: Reporter
 ) -> tuple[Checkpoint, Mapping[str, nn.Module]]:
     """The image tower as the run's base, and heads by label of data set; whatever is not there is made."""
-    key = _clip_key(task)
+    key = clip_key(task)
     texts = {one.label: prompts(one.images.name, one.images.class_names) for one in task.sets}
     head_key = content_key("heads", key, texts)
     cost = training_cost(folder.base, key)
@@ -58,13 +58,19 @@ def clip_base(
     return Checkpoint(folder.base.file, key, cost.seconds), heads
 
 
-def _clip_key(task: Task) -> str:
+def clip_key(task: Task) -> str:
     """Content key: of everything that the model depends on. Roles of data sets are not part of it."""
     training = task.recipe.training
     if training is None:
         return content_key("clip", task.model_key)
     data = sorted(one.key for one in task.sets)
     return content_key("clip", task.model_key, training, data, task.numerics_key)
+
+
+def kept_clip(key: str) -> Artefact:
+    """Where a trained model with this content key is kept, for every run that it serves."""
+    place = model_store() / key[:16]
+    return Artefact(place / "clip.json", place / "clip.safetensors")
 
 
 def _trained_or_published(task: Task, key: str, reporter: Reporter) -> tuple[Clip, float]:
@@ -74,10 +80,10 @@ def _trained_or_published(task: Task, key: str, reporter: Reporter) -> tuple[Cli
         reporter.note(f"{_TITLE}: {recipe.model.name}, {recipe.model.pretrained}")
         with seeded("clip weights"):
             return _built(task), 0.0
-    place = model_store() / key[:16]
-    kept = Artefact(place / "clip.json", place / "clip.safetensors")
+    kept = kept_clip(key)
     with seeded("clip weights", recipe.training.seed):
         clip = _built(task)
+    place = kept.file.parent
     with locked(place, use="keep the base", busy="another run is training the base that this one needs"):
         seconds = _train(clip, task, recipe.training, kept, key, reporter)
     load_weights(clip.model, kept.file)

@@ -14,10 +14,8 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PlainValidator,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
@@ -26,6 +24,19 @@ from .methods import METHODS, REFERENCE
 from .models import MODELS, knows_text
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+#: Whole numbers are written as such: neither 1.0 nor true is one. What is beyond a bound is no recipe of this
+#: field but a slip, which would end in a lack of memory, or never.
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Index = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Threads = Annotated[int, Field(strict=True, ge=1, le=1024)]
+Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
+Width = Annotated[int, Field(strict=True, ge=1, le=1024)]
+Images = Annotated[int, Field(strict=True, ge=1, le=2**20)]
+Pixels = Annotated[int, Field(strict=True, ge=0, le=1024)]
+Operations = Annotated[int, Field(strict=True, ge=0, le=100)]
+Epoch = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+Strength = Annotated[float, Field(ge=0, le=100)]
+Flag = Annotated[bool, Field(strict=True)]
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
 Magnitude = Annotated[float, Field(ge=0, le=10)]
 Area = Annotated[float, Field(gt=0, le=1)]
@@ -61,10 +72,10 @@ class Data(Section):
 
     name: Annotated[str, AfterValidator(DATA_SETS.check)]
     folder: Annotated[str, Field(min_length=1)] | None = None
-    image_size: PositiveInt | None = None
+    image_size: Side | None = None
     validation: Annotated[float | str, PlainValidator(_validation)] | None = None
     test: Share | None = None
-    split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    split_seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -101,7 +112,7 @@ class Forget(Section):
 
     classes: Annotated[list[Annotated[int | str, PlainValidator(_class)]], Field(min_length=1)] | None = None
     fraction: Share | None = None
-    indices: Annotated[list[NonNegativeInt], Field(min_length=1)] | None = None
+    indices: Annotated[list[Index], Field(min_length=1)] | None = None
     index_file: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -122,22 +133,25 @@ class Model(Section):
     """
 
     name: Annotated[str, AfterValidator(MODELS.check)]
-    width: PositiveInt | None = None
+    width: Width | None = None
     pretrained: Annotated[str, Field(min_length=1)] | None = None
-    image_size: PositiveInt | None = None
+    image_size: Side | None = None
+
+
+_MOST_STEPS, _MOST_EPOCHS = 10**9, 100_000
 
 
 def _warm_up(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise ValueError(f"{value!r} is neither a number of steps nor a share of them")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST_STEPS:
+        raise ValueError(f"{value!r} is neither a number of steps up to {_MOST_STEPS:,} nor a share")
     if isinstance(value, float) and value >= 1:
         raise ValueError(f"{value:g} is no share below 1; steps are whole numbers")
     return value
 
 
 def _epochs(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{value!r} is not a number above 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST_EPOCHS:
+        raise ValueError(f"{value!r} is not a number above 0 and at most {_MOST_EPOCHS:,}")
     return value
 
 
@@ -178,18 +192,18 @@ class Training(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegativeFloat = 0.0
     label_smoothing: Smoothing = 0.0
-    crop: NonNegativeInt = 0
+    crop: Pixels = 0
     resized_crop: Area = 1.0
-    flip: bool = False
-    augmentation: NonNegativeFloat = 0.0
-    randaugment_n: NonNegativeInt = 0
+    flip: Flag = False
+    augmentation: Strength = 0.0
+    randaugment_n: Operations = 0
     randaugment_m: Magnitude = 9.0
-    seed: NonNegativeInt = 0
-    batch_size: PositiveInt = 64
-    accumulation: PositiveInt = 1
+    seed: Seed = 0
+    batch_size: Images = 64
+    accumulation: Images = 1
     warm_up: WarmUp = 0.1
     schedule: Schedule = "cosine"
-    milestones: Annotated[list[PositiveInt], AfterValidator(_rising)] = []
+    milestones: Annotated[list[Epoch], AfterValidator(_rising)] = []
     decay: Share = 0.1
     clip: PositiveFloat | None = 1.0
 
@@ -215,7 +229,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _distinct(values: list[Any]) -> list[Any]:
-    if any(value in values[:place] for place, value in enumerate(values)):
+    if len(set(values)) < len(values):
         raise ValueError("lists a value twice")
     return values
 
@@ -226,9 +240,12 @@ _ValueT = TypeVar("_ValueT")
 Axis = Annotated[
     list[_ValueT],
     BeforeValidator(_as_list),
+    Field(min_length=1, max_length=1000),
     AfterValidator(_distinct),
-    Field(min_length=1),
 ]
+
+
+_MOST_MEMBERS = 1000
 
 
 class Pool(Section):
@@ -248,28 +265,33 @@ class Pool(Section):
     momentum: Axis[Annotated[float, Field(ge=0, lt=1)]] = [0.9]
     weight_decay: Axis[NonNegativeFloat] = [0.0]
     label_smoothing: Axis[Smoothing] = [0.0]
-    crop: Axis[NonNegativeInt] = [0]
+    crop: Axis[Pixels] = [0]
     resized_crop: Axis[Area] = [1.0]
-    flip: Axis[bool] = [False]
-    augmentation: Axis[NonNegativeFloat] = [0.0]
-    randaugment_n: Axis[NonNegativeInt] = [0]
+    flip: Axis[Flag] = [False]
+    augmentation: Axis[Strength] = [0.0]
+    randaugment_n: Axis[Operations] = [0]
     randaugment_m: Axis[Magnitude] = [9.0]
-    seed: Axis[NonNegativeInt] = [0]
-    batch_size: PositiveInt = 64
-    accumulation: PositiveInt = 1
+    seed: Axis[Seed] = [0]
+    batch_size: Images = 64
+    accumulation: Images = 1
     warm_up: WarmUp = 0.1
     schedule: Schedule = "cosine"
-    milestones: Annotated[list[PositiveInt], AfterValidator(_rising)] = []
+    milestones: Annotated[list[Epoch], AfterValidator(_rising)] = []
     decay: Share = 0.1
     clip: PositiveFloat | None = 1.0
     freeze: Annotated[list[str], BeforeValidator(_as_list)] = []
-    freeze_statistics: bool = True
-    linearised: bool = False
+    freeze_statistics: Flag = True
+    linearised: Flag = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> Pool:
         _require_milestones(self.schedule, self.milestones)
         _require_images_for(self.accumulation, self.batch_size)
+        count = math.prod(map(len, self.axes.values()))
+        if count > _MOST_MEMBERS:
+            raise ValueError(
+                f"its values have {count:,} combinations; at most {_MOST_MEMBERS:,} are fine-tuned"
+            )
         return self
 
     @model_validator(mode="after")
@@ -308,9 +330,9 @@ class Search(Section):
 
     objective: Literal["forget", "gap"] = "forget"
     retain_ratio: Annotated[float, Field(gt=0, le=1)] = 0.95
-    points: Annotated[int, Field(ge=2)] = 21
-    refinements: NonNegativeInt = 1
-    limit: Annotated[float, Field(ge=1)] = 8.0
+    points: Annotated[int, Field(strict=True, ge=2, le=10_001)] = 21
+    refinements: Annotated[int, Field(strict=True, ge=0, le=10)] = 1
+    limit: Annotated[float, Field(ge=1, le=1000)] = 8.0
 
 
 class Recipe(Section):
@@ -327,9 +349,9 @@ class Recipe(Section):
     base is trained; without it the base is ``model.pretrained``.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    seed: NonNegativeInt = 0
-    threads: PositiveInt = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    seed: Seed = 0
+    threads: Threads = 1
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")] = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     data: Data

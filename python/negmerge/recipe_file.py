@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Hashable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,12 +12,18 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from .errors import RecipeError
 from .recipe import Recipe
 from .registry import suggestion
 
 _Location = tuple[int | str, ...]
+
+#: How messages of pydantic about bounds begin.
+_BE = "Input should be"
+#: Mistakes told at most, and characters of a value.
+_LISTED, _LONGEST = 20, 60
 
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:
@@ -29,19 +37,34 @@ def read_recipe(path: Path) -> tuple[Recipe, str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "is not UTF-8 text"
-        remedy = (
-            None
-            if path.suffix
-            else f"No recipe of the package is it{suggestion(str(path), embedded_recipes())}"
-        )
+        remedy = None if path.exists() else _hint(path)
         raise RecipeError(f"cannot be read: {reason}", path=path, remedy=remedy) from problem
     return parse_recipe(text, str(path)), text
 
 
+def _hint(path: Path) -> str:
+    """What may have been meant by the name of a file that is not there."""
+    known = embedded_recipes()
+    for written in (str(path.with_suffix("")) if path.suffix in (".yaml", ".yml") else str(path), path.stem):
+        if nearest := difflib.get_close_matches(written, known, n=1):
+            return f"A recipe of the package, named without suffix: did you mean {nearest[0]!r}?"
+    return "negmerge recipes lists those that come with the package"
+
+
 def embedded_recipe(name: str) -> tuple[Recipe, str]:
     """A recipe that comes with the package, and its text."""
-    text = (resources.files("negmerge") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    text = embedded_text(name)
     return parse_recipe(text, f"recipe {name!r}"), text
+
+
+def embedded_text(name: str) -> str:
+    """The text of a recipe that comes with the package; its first line is a comment that says what it is.
+
+    Raises :class:`~negmerge.errors.RecipeError` if there is none of that name.
+    """
+    if name not in embedded_recipes():
+        raise RecipeError(f"no recipe of the package is called {name!r}", remedy=_hint(Path(name)))
+    return (resources.files("negmerge") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def embedded_recipes() -> list[str]:
@@ -58,10 +81,13 @@ def embedded_recipes() -> list[str]:
 def parse_recipe(text: str, label: str) -> Recipe:
     """The recipe that ``text`` holds; errors call it ``label``."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = None if root is None else _construct(text)
+        root, document = _read(text)
     except yaml.YAMLError as problem:
         raise RecipeError(f"is not valid YAML: {_yaml_problem(problem)}", path=label) from problem
+    except RecursionError as problem:
+        raise RecipeError("is not a recipe: it is nested too deeply", path=label) from problem
+    except ValueError as problem:  # of a date or a number that is none
+        raise RecipeError(f"is not valid YAML: {problem}", path=label) from problem
     if not isinstance(document, dict) or not isinstance(root, yaml.MappingNode):
         raise RecipeError(
             "is not a recipe: a mapping of keys such as name, data and pool is expected", path=label
@@ -71,8 +97,10 @@ def parse_recipe(text: str, label: str) -> Recipe:
     except ValidationError as problem:
         # A key may be missing because it is misspelt: what was written comes first.
         errors = sorted(problem.errors(), key=lambda error: error["type"] == "missing")
-        mistakes = [_explain(error["type"], error["loc"], error["msg"], root) for error in errors]
-        text = mistakes[0] if len(mistakes) == 1 else "\n  - ".join([f"{len(mistakes)} mistakes:", *mistakes])
+        mistakes = [_explain(error, root) for error in errors[:_LISTED]]
+        if len(errors) > _LISTED:
+            mistakes.append(f"and {len(errors) - _LISTED:,} more")
+        text = mistakes[0] if len(errors) == 1 else "\n  - ".join([f"{len(errors)} mistakes:", *mistakes])
         raise RecipeError(text, path=label) from problem
 
 
@@ -90,10 +118,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _construct(text: str) -> Any:
+def _read(text: str) -> tuple[yaml.Node | None, Any]:
+    """The tree of nodes, which knows lines, and the plain data made of it."""
     loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
     finally:
         loader.dispose()
 
@@ -104,7 +134,8 @@ def _yaml_problem(problem: yaml.YAMLError) -> str:
     return str(problem)
 
 
-def _explain(kind: str, location: _Location, message: str, root: yaml.MappingNode) -> str:
+def _explain(error: ErrorDetails, root: yaml.MappingNode) -> str:
+    kind, location = error["type"], error["loc"]
     *parents, last = location or ("",)
     if kind in ("extra_forbidden", "invalid_key"):
         section = _section(parents)
@@ -113,8 +144,44 @@ def _explain(kind: str, location: _Location, message: str, root: yaml.MappingNod
     elif kind == "missing":
         said = f"{_dotted(location)} is missing"
     else:
-        said = f"{_dotted(location)}: {message.removeprefix('Value error, ')}"
+        said = f"{_dotted(location)}: {_in_words(error)}"
     return f"line {_line(location, root)}: {said}"
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """What is wrong with a value, for people who write recipes, not Python."""
+    kind, given = error["type"], error["input"]
+    if kind == "literal_error":
+        known = re.findall("'([^']*)'", error["ctx"]["expected"])
+        return f"{_shown(given)} is not one of its values{suggestion(str(given), known)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{_shown(given)} is no section: keys with values are expected"
+    if kind in ("int_type", "int_from_float", "int_parsing", "int_parsing_size"):
+        return f"{_shown(given)} is not a whole number"
+    if kind in ("float_type", "float_parsing"):
+        return f"{_shown(given)} is not a number"
+    if kind in ("bool_type", "bool_parsing"):
+        return f"{_shown(given)} is neither true nor false"
+    if kind == "string_type":
+        return f"{_shown(given)} is not text; quotes make it so"
+    if kind == "list_type":
+        return f"{_shown(given)} is not a list"
+    if kind == "too_short":
+        return "lists nothing"
+    if kind == "too_long":
+        return f"lists more than {error['ctx']['max_length']:,} values"
+    words = error["msg"].removeprefix("Value error, ")
+    return f"{_shown(given)} should be{words.removeprefix(_BE)}" if words.startswith(_BE) else words
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML has it, on one short line."""
+    if isinstance(value, (dict, list, set)):
+        return "what stands here"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _dotted(location: Sequence[int | str]) -> str:

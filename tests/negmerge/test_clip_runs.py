@@ -10,7 +10,7 @@ import pytest
 import torch
 import toy_sets
 from data_files import picture
-from negmerge.clip_base import _clip_key, clip_base
+from negmerge.clip_base import clip_base, clip_key
 from negmerge.data import DATA_SETS
 from negmerge.data.prompts import prompts
 from negmerge.errors import CorruptImageError, DataError, RecipeError
@@ -222,5 +222,5 @@ def test_a_base_is_trained_once_for_all_roles_and_seeds(tmp_path):
         assert all(torch.equal(base[name], tower[name]) for name in base)
     other = TRAINED.replace("batch_size: 32", "batch_size: 32, seed: 1")
     tasks = [Task.prepare(parse_recipe(text, "recipe")) for text in (TRAINED, swapped, other)]
-    first, again, another = map(_clip_key, tasks)
+    first, again, another = map(clip_key, tasks)
     assert first == again != another

@@ -73,7 +73,7 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
             "negmerg]",
             "methods[2]: no method is called 'negmerg'; did you mean",
         ),
-        ("classes: [3]", "classes: []", "forget.classes: List should have at least 1 item"),
+        ("classes: [3]", "classes: []", "forget.classes: lists nothing"),
         ("classes: [3]", "classes: [3.5]", "3.5 is neither the name nor the number of a class"),
         (
             "classes: [3]",
@@ -85,17 +85,17 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
         (
             "[0.001, 0.003, 0.01]",
             "[0.001, -1]",
-            "line 9: pool.learning_rate[1]: Input should be greater than 0",
+            "line 9: pool.learning_rate[1]: -1 should be greater than 0",
         ),
-        ("[0.001, 0.003, 0.01]", "fast", "pool.learning_rate[0]: Input should be a valid number"),
+        ("[0.001, 0.003, 0.01]", "fast", "pool.learning_rate[0]: 'fast' is not a number"),
         (
             "points: 6",
             "objective: gaps, points: 6",
-            "line 12: search.objective: Input should be 'forget' or 'gap'",
+            "line 12: search.objective: 'gaps' is not one of its values; did you mean 'gap'?",
         ),
-        ("points: 6", "points: 1", "search.points: Input should be greater than or equal to 2"),
-        ("limit: 4", "limit: .inf", "search.limit: Input should be a finite number"),
-        ("limit: 4", "retain_ratio: 1.5", "search.retain_ratio: Input should be less than or equal to 1"),
+        ("points: 6", "points: 1", "search.points: 1 should be greater than or equal to 2"),
+        ("limit: 4", "limit: .inf", "search.limit: inf should be a finite number"),
+        ("limit: 4", "retain_ratio: 1.5", "search.retain_ratio: 1.5 should be less than or equal to 1"),
         ("{name: digits}", "{name: digits, validation: 0.6, test: 0.4}", "leave nothing to train on"),
         ("name: small\n", "name: ../up\n", "line 2: name: String should match pattern"),
         ("name: small\n", "", "name is missing"),
@@ -104,7 +104,11 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
         ("width: 4}", "width: 4}\ndevice: gpu", "device: String should match pattern"),
         ("batch_size: 32", "warm_up: 1.5", "pool.warm_up: 1.5 is no share below 1"),
         ("batch_size: 32", "schedule: steps", "pool: milestones are the epochs of schedule: steps"),
-        ("batch_size: 32", "accumulation: 0", "pool.accumulation: Input should be greater than 0"),
+        (
+            "batch_size: 32",
+            "accumulation: 0",
+            "pool.accumulation: 0 should be greater than or equal to 1",
+        ),
         (
             "batch_size: 32",
             "batch_size: 32\n  accumulation: 33",
@@ -115,7 +119,7 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
             "linearised: true\n  freeze_statistics: false",
             "pool: linearised expands the base with its own statistics",
         ),
-        ("batch_size: 32", "randaugment_m: 11", "pool.randaugment_m[0]: Input should be less than or equal"),
+        ("batch_size: 32", "randaugment_m: 11", "pool.randaugment_m[0]: 11 should be less than or equal"),
         (
             "{epochs: 6, learning_rate: 0.01, label_smoothing: 0.1}",
             "null",
@@ -125,6 +129,43 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
 )
 def test_wrong_values_are_named(small_text, written, wrong, says):
     assert says in refused(small_text.replace(written, wrong))
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong", "says"),
+    [
+        ("batch_size: 32", "warm_up: .nan", "pool.warm_up: nan is neither"),
+        ("batch_size: 32", f"batch_size: {2**70}", "pool.batch_size"),
+        ("epochs: 3", "epochs: 1.0e+300", "pool.epochs[0]: 1e+300 is not a number above 0 and at most"),
+        ("width: 4", "width: 1000000000", "model.width: 1000000000 should be less than or equal to 1024"),
+        ("points: 6", "points: 1000000000", "search.points: 1000000000 should be less than or equal to"),
+        ("limit: 4", "limit: 1.0e+300", "search.limit: 1e+300 should be less than or equal to 1000"),
+        ("refinements: 1", "refinements: 1000000", "search.refinements: 1000000 should be less than"),
+        (
+            "name: small\n",
+            "name: small\nthreads: 1000000000000\n",
+            "threads: 1000000000000 should be less than",
+        ),
+        ("name: small\n", "name: small\nseed: true\n", "line 3: seed: true is not a whole number"),
+        ("name: small\n", "name: small\nseed: 1.0\n", "line 3: seed: 1.0 is not a whole number"),
+        ("name: small\n", f"name: {'a' * 400}\n", "name: String should have at most 100 characters"),
+        ("batch_size: 32", "linearised: 1", "pool.linearised: 1 is neither true nor false"),
+        ("epochs: 3", f"epochs: {[*range(1, 1200)]}", "pool.epochs: lists more than 1,000 values"),
+        ("epochs: 3", f"epochs: {[*range(1, 400)]}", "1,197 combinations; at most 1,000"),
+        ("forget: {classes: [3]}", "forget: three", "forget: 'three' is no section: keys with values"),
+        ("name: small\n", "name: 5\n", "name: 5 is not text"),
+        ("name: small\n", "name: 2024-13-45\n", "is not valid YAML: month must be in 1..12"),
+        ("classes: [3]", f"classes: {'[' * 3000}{']' * 3000}", "is nested too deeply"),
+    ],
+)
+def test_values_out_of_all_proportion_are_refused_by_name(small_text, written, wrong, says):
+    assert says in refused(small_text.replace(written, wrong))
+
+
+def test_a_long_list_of_mistakes_is_cut_short(small_text):
+    message = refused(small_text.replace("classes: [3]", f"indices: {[-1] * 500}"))
+    assert "500 mistakes" in message
+    assert "and 480 more" in message
 
 
 def test_the_gap_to_retrain_needs_retrain(small_text):

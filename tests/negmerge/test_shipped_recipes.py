@@ -66,7 +66,12 @@ def test_small_clips_share_their_base_whichever_set_is_forgotten():
 def test_one_is_read_by_its_name_unless_a_file_is_called_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_recipe(Path("digits")) == embedded_recipe("digits")
-    with pytest.raises(RecipeError, match="did you mean 'digits'"):
-        read_recipe(Path("digit"))
+    for name in ("digit", "digits.yaml", "recipes/digits.yml"):
+        with pytest.raises(RecipeError, match="did you mean 'digits'"):
+            read_recipe(Path(name))
+    with pytest.raises(RecipeError, match="did you mean 'paper/clip-vit-b-32-svhn'"):
+        read_recipe(Path("clip-vit-b-32-svhn"))
+    with pytest.raises(RecipeError, match="negmerge recipes lists"):
+        read_recipe(Path("zzz.yaml"))
     Path("digits").write_text(embedded_recipe("digits")[1].replace("seed: 0", "seed: 3"))
     assert read_recipe(Path("digits"))[0].seed == 3

@@ -22,6 +22,7 @@ class _Negmerge(Group):
         "Unlearning": {
             "demo": "Make a classifier of handwritten digits forget one digit, in a minute or two.",
             "unlearn": "Make a model forget: pool, merge, coefficient, evaluation and report, from a recipe.",
+            "recipes": "List the recipes that come with the package, or print one.",
             "finetune": "Train the base of a recipe and fine-tune its pool on the forget set.",
             "evaluate": "Evaluate checkpoints on the validation and test splits of a recipe.",
             "report": "Write the report of a finished run, or of several, as a page, Markdown and JSON.",

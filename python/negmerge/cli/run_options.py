@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 RecipeFile = Annotated[
     Path,
     typer.Argument(
-        metavar="RECIPE", parser=path, show_default=False, help="A YAML file that says what the run is."
+        metavar="RECIPE",
+        parser=path,
+        show_default=False,
+        help="A YAML file that says what the run is, or the name of one of negmerge recipes.",
     ),
 ]
 Out = Annotated[

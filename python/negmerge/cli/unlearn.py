@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from .commands import make_command
 from .grids import show_grids
-from .options import AsJson, Quiet
+from .options import OUTPUT, AsJson, Quiet
 from .run_options import Devices, Online, Out, Overwrite, RecipeFile, folder_of, way_of
 from .show import show, show_exactly
 
 if TYPE_CHECKING:
+    from ..pipeline import Way
     from ..recipe import Recipe
 
 EXAMPLES = """\
 Examples:
+  negmerge unlearn recipe.yaml --dry-run
   negmerge unlearn recipe.yaml
   negmerge unlearn recipe.yaml --out runs/second --json
   negmerge unlearn recipe.yaml --devices cuda:0,cuda:1
@@ -32,6 +36,15 @@ def unlearn(
     recipe: RecipeFile,
     out: Out = None,
     overwrite: Overwrite = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            metavar="",
+            help="Check recipe, data, model and folder, print the plan, train and write nothing.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     devices: Devices = None,
@@ -46,8 +59,13 @@ def unlearn(
     """
     from ..recipe_file import read_recipe
 
+    read, text = read_recipe(recipe)
+    if dry_run:
+        _show_plan(read, folder_of(read, out), way_of(devices, online=online), overwrite, as_json)
+        return
     run_recipe(
-        *read_recipe(recipe),
+        read,
+        text,
         out=out,
         overwrite=overwrite,
         as_json=as_json,
@@ -58,6 +76,22 @@ def unlearn(
 
 
 COMMAND = make_command(unlearn, epilog=EXAMPLES)
+
+
+def _show_plan(recipe: Recipe, folder: Path, way: Way, overwrite: bool, as_json: bool) -> None:
+    import json
+
+    from negmerge_ext.errors import raise_problems
+
+    from ..run_plan import plan_run
+    from .unlearn_plan import describe
+
+    plan = plan_run(recipe, folder, overwrite=overwrite, way=way)
+    if as_json:
+        show_exactly(json.dumps(plan.to_dict(), indent=2, allow_nan=False))
+    else:
+        show(describe(plan))
+    raise_problems(plan.problems)
 
 
 def run_recipe(

@@ -20,6 +20,7 @@ COMMANDS = [
     ["info"],
     ["demo"],
     ["unlearn"],
+    ["recipes"],
     ["finetune"],
     ["evaluate"],
     ["report"],

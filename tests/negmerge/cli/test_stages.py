@@ -206,3 +206,34 @@ def test_report_of_a_run_that_is_not_finished(invoke, tmp_path):
     done = invoke("report", tmp_path)
     assert (done.returncode, done.stdout) == (3, "")
     assert "negmerge unlearn" in done.stderr
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(invoke, recipe, tmp_path):
+    done = invoke("unlearn", recipe, "-o", tmp_path / "run", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "forgets   class 3 of digits" in done.stdout
+    assert "3 fine-tunings: 9 epochs of 91 images, 27 steps, 819 images pass" in done.stdout
+    assert "already" not in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_tells_what_is_finished(invoke, recipe, finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*")}
+    done = invoke("unlearn", recipe, "-o", finished / "run", "--dry-run", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    plan = json.loads(done.stdout)
+    assert [plan[name]["finished"] for name in ("base", "pool", "retrain")] == [1, 3, 1]
+    assert {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*")} == before
+
+
+def test_a_dry_run_without_the_data_shows_what_is_known(invoke, small_text, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEGMERGE_DATA", str(tmp_path))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(small_text.replace("name: digits", "name: cifar10"))
+    done = invoke("unlearn", recipe, "--dry-run")
+    assert done.returncode == 3
+    assert "3 fine-tunings: 9 epochs; steps and images follow from the data" in done.stdout
+    assert "negmerge data get cifar10" in done.stderr
+    done = invoke("unlearn", recipe, "--dry-run", "--json")
+    assert json.loads(done.stdout)["data"][0]["images"] is None
+    assert json.loads(done.stderr)["error"]["exit_code"] == 3

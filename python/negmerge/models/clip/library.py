@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import open_clip
+import torch
 
 from ...errors import RecipeError
 from ..classifier import refuse
@@ -43,7 +44,10 @@ def build(spec: Model, *, with_weights: bool) -> Clip:
     path = checkpoint_path(spec)
     with _problems_told(spec):
         model = open_clip.create_model(
-            name, spec.pretrained if path is None else str(path), load_weights=with_weights
+            name,
+            spec.pretrained if path is None else str(path),
+            load_weights=with_weights,
+            device=torch.get_default_device(),  # it would be moved to the CPU from wherever it is built
         )
         tokenize = open_clip.get_tokenizer(name)
     preprocess: Any = open_clip.get_model_preprocess_cfg(model)

@@ -1,0 +1,303 @@
+"""What a run would do: all that its recipe asks for is looked at; nothing is trained or written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from negmerge_ext.errors import DeviceError, NegmergeError
+
+from .claim import require_claimable
+from .clip_base import clip_key, kept_clip
+from .compute import CPU, Compute
+from .data.divided import DataSet
+from .data.index_file import read_index_file
+from .errors import DataError, MissingDataError, RecipeError
+from .freezing import frozen_parameters
+from .keys import content_key, derived_seed
+from .methods import METHODS, REFERENCE
+from .methods.interface import Candidate, Checkpoint, Context, Method, Searched
+from .models import knows_text
+from .models.without_memory import built_without_memory
+from .online import merges_of
+from .pipeline import Way
+from .pool import member_keys
+from .recipe import Recipe, Training
+from .run_folder import RunFolder
+from .schedule import total_steps
+from .task import Task
+from .torch_settings import settings
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedData:
+    """A data set of the recipe. images: of its splits, by name; ``None`` if it is not there."""
+
+    name: str
+    images: Mapping[str, int] | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTraining:
+    """Trainings of one kind: the base's, those of the pool, or Retrain's.
+
+    models: how many. epochs: of all of them. images: that each trains on. steps: of all of them. passing:
+    images that pass through training, every one as often as it does. These three are ``None`` while the data
+    is not there. finished: how many the folder has already.
+    """
+
+    models: int
+    epochs: float
+    images: int | None
+    steps: int | None
+    passing: int | None
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What ``negmerge unlearn`` would do.
+
+    forgotten: the forget set in words. device, threads, precision: as the recipe or the caller says. base:
+    ``None`` if it is published weights, as ``pretrained`` says. retrain: ``None`` without that method.
+    methods: searches of a coefficient, by method. searches: of all of them, what methods share counted once.
+    points: coefficients that a search tries at least. problems: what would keep the run from beginning.
+    """
+
+    name: str
+    folder: str
+    forgotten: str
+    data: tuple[PlannedData, ...]
+    model: str
+    pretrained: str | None
+    device: str
+    threads: int
+    precision: str
+    base: PlannedTraining | None
+    pool: PlannedTraining
+    retrain: PlannedTraining | None
+    methods: Mapping[str, int]
+    searches: int
+    points: int
+    online: bool
+    problems: tuple[NegmergeError, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; problems as text."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in _NESTED}
+        for name in _NESTED[1:]:
+            one = getattr(self, name)
+            plain[name] = None if one is None else asdict(one)
+        return plain | {
+            "data": [asdict(one) for one in self.data],
+            "problems": [str(problem) for problem in self.problems],
+        }
+
+
+_NESTED = ("data", "base", "pool", "retrain")
+
+
+def plan_run(recipe: Recipe, root: Path, *, overwrite: bool = False, way: Way | None = None) -> RunPlan:
+    """The plan of :func:`~negmerge.pipeline.run` with these arguments.
+
+    With a data set missing it is what can be told without it.
+    """
+    way = way or Way()
+    problems: list[NegmergeError] = []
+    folder = RunFolder(root)
+    device, here = recipe.device if way.devices is None else ", ".join(way.devices), recipe
+    with _kept(problems):
+        if root.is_dir():
+            require_claimable(folder, recipe, overwrite=overwrite)
+    with _kept(problems):
+        if way.online:
+            merges_of(recipe.methods)
+    try:
+        Compute.of(recipe)
+    except (DeviceError, RecipeError) as problem:
+        problems.append(problem)
+        here = recipe.model_copy(update={"device": "cpu", "precision": "auto"})
+    with settings(CPU.device, recipe.threads):
+        task, sets, data = _prepared(here, problems)
+        finished = _Finished.of(task, folder) if task is not None and here is recipe else _Finished()
+    train = {
+        part: None if task is None else task.counts("train")["train"][part] for part in ("forget", "retain")
+    }
+    if task is None and recipe.forget is None and sets[0] is not None:
+        train["forget"] = len(sets[0].splits.train)
+    learnt = [None if one is None else len(one.splits.train) for one in sets]
+    searches = _searches(recipe, folder)
+    return RunPlan(
+        name=recipe.name,
+        folder=str(root),
+        forgotten=_in_words(recipe) if task is None else task.forgotten,
+        data=data,
+        model=recipe.model.name,
+        pretrained=recipe.model.pretrained,
+        device=device,
+        threads=recipe.threads,
+        precision=recipe.precision,
+        base=None if recipe.training is None else _training([recipe.training], _sum(learnt), finished.base),
+        pool=_training(recipe.pool.members(), train["forget"], finished.members),
+        retrain=(
+            _training([recipe.training], train["retain"], finished.retrain)
+            if recipe.training is not None and REFERENCE in recipe.methods
+            else None
+        ),
+        methods={name: len(found) for name, found in searches.items()},
+        searches=len(set().union(*searches.values())),
+        points=recipe.search.points - 1,
+        online=way.online,
+        problems=tuple(problems),
+    )
+
+
+@contextmanager
+def _kept(problems: list[NegmergeError]) -> Iterator[None]:
+    """What is raised within the block is one of ``problems``, and the plan goes on."""
+    try:
+        yield
+    except NegmergeError as problem:
+        problems.append(problem)
+
+
+def _prepared(
+    recipe: Recipe, problems: list[NegmergeError]
+) -> tuple[Task | None, Sequence[DataSet | None], tuple[PlannedData, ...]]:
+    """The setting of the run; without it, what is there of the data."""
+    try:
+        task = Task.prepare(recipe)
+    except NegmergeError as problem:
+        why = problem
+    else:
+        return task, task.sets, tuple(_planned(one.label, one) for one in task.sets)
+    sets: list[DataSet | None] = []
+    data = []
+    for spec in recipe.data_sets:
+        try:
+            one = DataSet.load(spec, derived_seed("split", recipe.seed))
+        except (DataError, RecipeError) as problem:
+            problems.append(problem)
+            sets.append(None)
+            data.append(PlannedData(spec.label, None, str(problem)))
+        else:
+            sets.append(one)
+            data.append(_planned(spec.label, one))
+    if isinstance(why, MissingDataError):
+        # The rest that does not take the data, and that Task.prepare did not come to.
+        with _kept(problems):
+            frozen_parameters(built_without_memory(recipe.model), recipe.pool.freeze)
+        with _kept(problems):
+            if recipe.forget is not None:
+                read_index_file(recipe.forget)
+    elif all(one is not None for one in sets):
+        problems.append(why)
+    return None, sets, tuple(data)
+
+
+def _planned(label: str, data: DataSet) -> PlannedData:
+    splits = data.splits
+    images = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
+    return PlannedData(label, images, None)
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _training(specs: Sequence[Training], images: int | None, finished: int) -> PlannedTraining:
+    epochs = math.fsum(spec.epochs for spec in specs)
+    if images is None:
+        return PlannedTraining(len(specs), epochs, None, None, None, finished)
+    steps = passing = 0
+    for spec in specs:
+        per_epoch = math.ceil(images / spec.batch_size)
+        of_one = total_steps(spec, per_epoch)
+        whole, rest = divmod(of_one, per_epoch)
+        steps += of_one
+        passing += whole * images + rest * spec.batch_size
+    return PlannedTraining(len(specs), epochs, images, steps, passing, finished)
+
+
+def _in_words(recipe: Recipe) -> str:
+    """The forget set, as far as the recipe alone tells."""
+    forget, label = recipe.forget, recipe.data.label
+    if forget is None:
+        return f"all of {label}"
+    if forget.classes is not None:
+        noun = "class" if len(forget.classes) == 1 else "classes"
+        return f"{noun} {', '.join(map(str, forget.classes))} of {label}"
+    if forget.fraction is not None:
+        return f"{100 * forget.fraction:g} % of the training images of {label}, at random"
+    listed = (
+        f"listed in {forget.index_file}" if forget.indices is None else f"({len(forget.indices)}) by index"
+    )
+    return f"training images of {label} {listed}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """How many trainings of each kind need not be repeated."""
+
+    base: int = 0
+    members: int = 0
+    retrain: int = 0
+
+    @classmethod
+    def of(cls, task: Task, folder: RunFolder) -> _Finished:
+        clip = knows_text(task.recipe.model.name)
+        # Keys take a checksum of all images: where no training is recorded none is asked for.
+        if not folder.base.record.exists() and not (clip and task.recipe.training is not None):
+            return cls()
+        key = clip_key(task) if clip else task.base_key
+        base = Checkpoint(folder.base.file, key, 0.0)
+        kept = folder.base.finished(key) is not None or (clip and kept_clip(key).finished(key) is not None)
+        members = [folder.member(number).finished(one) for number, one in enumerate(member_keys(task, base))]
+        reference = content_key("retrain", content_key(key, task.division_key))
+        return cls(
+            base=int(kept),
+            members=sum(facts is not None for facts in members),
+            retrain=int(folder.trained("retrain").finished(reference) is not None),
+        )
+
+
+def _searches(recipe: Recipe, folder: RunFolder) -> dict[str, set[str]]:
+    """Names of the candidates whose coefficient is searched, by method."""
+    pool = [
+        Checkpoint(folder.member(number).file, str(number), 0.0)
+        for number in range(len(recipe.pool.members()))
+    ]
+    context = Context(
+        base=Checkpoint(folder.base.file, "base", 0.0),
+        pool=pool,
+        build_model=_not_now,
+        build_tuned=_not_now,
+        training=recipe.training,
+        training_examples=_not_now,
+        training_key="training",
+        compute=CPU,
+        seed=recipe.seed,
+        folder=folder,
+    )
+    return {
+        name: {one.name for one in _candidates(METHODS.get(name), context) if one.scaled}
+        for name in recipe.methods
+    }
+
+
+def _candidates(method: Method, context: Context) -> list[Candidate]:
+    """All that a method would search; how many a method grows does not depend on what is found."""
+    searched = [Searched(one, ()) for one in method.candidates(context)]
+    while (more := method.grow(context, searched)) is not None:
+        searched.append(Searched(more, ()))
+    return [one.candidate for one in searched]
+
+
+def _not_now(*given: object) -> NoReturn:
+    raise AssertionError("a plan builds and trains nothing")
