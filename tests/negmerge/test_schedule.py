@@ -42,8 +42,8 @@ def test_constant_stays():
         ({"milestones": [2]}, "milestones are the epochs of schedule: steps"),
         ({"schedule": "steps", "milestones": [3, 2]}, "the epochs must rise"),
         ({"warm_up": 1.5}, "1.5 is no share below 1"),
-        ({"warm_up": -1}, "neither a number of steps nor a share"),
-        ({"warm_up": True}, "neither a number of steps nor a share"),
+        ({"warm_up": -1}, "is neither a number of steps up to .* nor a share"),
+        ({"warm_up": True}, "is neither a number of steps up to .* nor a share"),
     ],
 )
 def test_schedules_that_make_no_sense_are_refused(spec, says):
