@@ -65,9 +65,9 @@ class Task:
         task = cls(recipe=recipe, compute=compute, sets=sets, parts=parts, forgotten=forgotten)
         # Options that the architecture lacks are found before anything is written or trained.
         model = task.build_model()
-        frozen_parameters(model, recipe.pool.freeze)
         if recipe.pool.linearised:
             _require_linearisable(model, recipe.model.name, sets[0].images)
+        frozen_parameters(model, recipe.pool.freeze)
         return task
 
     def counts(self, *splits: Split) -> dict[str, dict[str, int]]:
