@@ -33,7 +33,7 @@ struct Differences {
         visit(decode<C, kDtype>(model.at(i)), decode<C, kDtype>(base.at(i)), sum[i], range[i]);
   }
   // The results where they are kept, and what the others have.
-  NEGMERGE_HD P choose(const V* results, const P& base, const P& others, SignRule rule) const {
+  NEGMERGE_HD P choose(const V* results, const P&, const P& others, SignRule rule) const {
     P chosen = {};
     NEGMERGE_UNROLL for (int i = 0; i < kElements; i++) {
       const Flag agreed = either(all_positive(sum[i], range[i]), all_negative(sum[i], range[i]));

@@ -1,6 +1,8 @@
-"""How numbers look in tables."""
+"""How numbers and names look in tables and sentences."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ..metrics.matched_retain import Spread
 
@@ -23,3 +25,8 @@ def spread_cell(spread: Spread | None, scale: float, digits: int) -> str:
 def mebibytes(nbytes: int | None) -> str:
     """Bytes in MiB."""
     return ABSENT if nbytes is None else f"{nbytes / 2**20:,.0f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """At least one name: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

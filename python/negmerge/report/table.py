@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..results import Results, Row
-from .cells import ABSENT, mebibytes, percent
+from .cells import ABSENT, listed, mebibytes, percent
 from .grid import Grid
 
 #: Test first: on a narrow screen these are what is seen.
@@ -100,13 +100,9 @@ def _zeros(results: Results) -> str:
     share = f" ({percent(histogram[0] / elements)} % of the model)" if histogram and elements else ""
     return (
         f" Exact zeros, as fine-tuning leaves where it changes nothing{share}, are kept by "
-        f"{_listed(counted)}, by the methods' own definitions, and not by {_listed(left_out)}: "
+        f"{listed(counted)}, by the methods' own definitions, and not by {listed(left_out)}: "
         "compare within these groups."
     )
-
-
-def _listed(titles: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
 
 
 def _cost_notes(results: Results) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..models import knows_text
 from ..results import Results
+from .cells import listed
 
 
 def varied(runs: Sequence[Results]) -> str:
@@ -23,9 +24,9 @@ def varied(runs: Sequence[Results]) -> str:
     shared = [part for part, differs in parts.items() if differs is False]
     said = (
         f"{methods} method{'' if methods == 1 else 's'} over {len(runs)} "
-        f"seed{'' if len(runs) == 1 else 's'}, each with its own {_listed(own)}"
+        f"seed{'' if len(runs) == 1 else 's'}, each with its own {listed(own)}"
     )
-    return f"{said}; all have the same {_listed(shared)}." if shared else f"{said}."
+    return f"{said}; all have the same {listed(shared)}." if shared else f"{said}."
 
 
 def _bases_differ(runs: Sequence[Results]) -> bool:
@@ -59,7 +60,3 @@ def _forget_sets_differ(recipe: dict[str, Any]) -> bool | None:
         return None
     # SalUn's protocol has a seed of its own for them.
     return bool(recipe["data"]["validation"] != "salun")
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
