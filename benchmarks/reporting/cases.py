@@ -16,6 +16,8 @@ from .bounds import Bound
 
 #: What a page says where nothing was measured.
 NOTHING = "Not measured yet."
+#: What a cell says of which the rest of its row was measured.
+MISSING = "–"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -13,11 +14,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .cases import Benchmark
-from .tables import line_through
+from .cases import Benchmark, Case
+from .tables import kernel_cases, line_through
 
 Benchmarks = Mapping[str, Benchmark]
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+_SETS = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON", "scalar": "no SIMD"}
 
 
 def draw(benchmarks: Benchmarks, folder: Path) -> None:
@@ -54,33 +56,40 @@ def _digest(figure: Figure) -> str:
 
 
 def _roofline(benchmarks: Benchmarks) -> Figure | None:
-    """Bandwidth by N, one panel per dtype, with that of reading."""
-    panels = {
-        label: sorted(benchmarks["kernel"].where(dtype=dtype), key=lambda case: case.parameters["models"])
-        for dtype, label in _DTYPES.items()
-    }
-    panels = {label: cases for label, cases in panels.items() if cases}
-    if not panels:
+    """Bandwidth by N with that of reading: a row of panels per instruction set, a column per dtype."""
+    cases = kernel_cases(benchmarks)
+    sets = list(dict.fromkeys(case.parameters["instruction_set"] for case in cases))
+    dtypes = list(dict.fromkeys(case.parameters["dtype"] for case in cases))
+    if not cases:
         return None
-    figure = Figure((3.2 * len(panels) + 0.6, 3.0))
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, (label, cases) in zip(axes, panels.items(), strict=True):
-        models = [case.parameters["models"] for case in cases]
-        lines = {"plain read": [case.read_bandwidth() for case in cases]}
-        for variant in ("merge", "merge, avx2", "torch.compile", "torch in place"):
-            if all(case.has(variant) for case in cases):
-                lines[variant] = [case.bandwidth(variant) for case in cases]
-        for name, values in lines.items():
-            read = name == "plain read"
-            axis.plot(
-                models, values, "k--" if read else "o-", label=name, markersize=3, zorder=1 if read else 2
-            )
-        _scale_by_twos(axis, models)
-        _label(axis, label, "fine-tuned models N")
-    axes[0].set_ylabel("GB/s")
-    axes[0].set_ylim(bottom=0)
-    axes[0].legend(frameon=False, fontsize=7)
+    figure = Figure((3.2 * len(dtypes) + 0.6, 2.8 * len(sets) + 0.2))
+    axes = figure.subplots(len(sets), len(dtypes), sharey="row", squeeze=False)
+    for axis, (used, dtype) in zip(axes.flat, itertools.product(sets, dtypes), strict=True):
+        if panel := benchmarks["kernel"].where(instruction_set=used, dtype=dtype):
+            _bandwidths(axis, panel)
+            _label(axis, f"{_DTYPES[dtype]}, {_SETS[used]}", "fine-tuned models N")
+        else:
+            axis.set_axis_off()
+    for axis in axes[:, 0]:
+        axis.set_ylabel("GB/s")
+        axis.set_ylim(bottom=0)
+    axes[0, 0].legend(frameon=False, fontsize=7)
+    figure.tight_layout()
     return figure
+
+
+def _bandwidths(axis: Axes, cases: Sequence[Case]) -> None:
+    """Lines by N of reading and of whatever was measured for all cases."""
+    cases = sorted(cases, key=lambda case: case.parameters["models"])
+    models = [case.parameters["models"] for case in cases]
+    lines = {"plain read": [case.read_bandwidth() for case in cases]}
+    for variant in ("merge", "merge, avx2", "torch.compile", "torch in place"):
+        if all(case.has(variant) for case in cases):
+            lines[variant] = [case.bandwidth(variant) for case in cases]
+    for name, values in lines.items():
+        read = name == "plain read"
+        axis.plot(models, values, "k--" if read else "o-", label=name, markersize=3, zorder=1 if read else 2)
+    _scale_by_twos(axis, models)
 
 
 def _growth(benchmarks: Benchmarks) -> Figure | None:

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 from . import bounds
 from .bounds import Bound
-from .cases import Case, number, table
+from .cases import MISSING, Case, number, table
 from .gpu_tables import extra_megabytes, gpu_over_allowance, host_microseconds, over_copy
-from .tables import Benchmarks, line_through, over_allowance, over_read_bound, tiny_microseconds, yardstick
+from .tables import (
+    Benchmarks,
+    kernel_cases,
+    line_through,
+    over_allowance,
+    over_read_bound,
+    tiny_microseconds,
+    yardstick,
+)
 
 Values = Callable[[Benchmarks], Iterable[float]]
 
@@ -26,7 +34,7 @@ class Target:
         """A row of the table."""
         values = sorted(self.values(benchmarks))
         if not values:
-            return [self.what, str(self.bound), "not measured", "–"]
+            return [self.what, str(self.bound), "not measured", MISSING]
         met = all(map(self.bound.met, values))
         shown = dict.fromkeys(self.bound.shown(value) for value in (values[0], values[-1]))
         return [self.what, str(self.bound), " … ".join(shown), "yes" if met else "no"]
@@ -56,7 +64,7 @@ def _new_results(pause: float) -> Values:
 def _torch(what: str, peer: str, ours: str = "merge") -> Target:
     def values(benchmarks: Benchmarks) -> list[float]:
         cases = benchmarks["kernel"].where(dtype="float32")
-        return [case.ratio(peer, ours) for case in cases if case.has(peer)]
+        return [case.ratio(peer, ours) for case in cases if case.has(peer) and case.has(ours)]
 
     return Target(what, bounds.TORCH[peer], values)
 
@@ -185,19 +193,26 @@ def summary(benchmarks: Benchmarks) -> str:
     )
 
 
+def _fp32_of_eight(case: Case) -> bool:
+    return (case.parameters["dtype"], case.parameters["models"]) == ("float32", 8)
+
+
 def speed(benchmarks: Benchmarks) -> str:
     """The few lines for the README."""
     rows: list[list[str]] = []
-    for case in benchmarks["kernel"].where(dtype="float32", models=8):
+    cases = [case for case in kernel_cases(benchmarks) if _fp32_of_eight(case)]
+    if cases:
+        sets = " / ".join(case.parameters["instruction_set"] for case in cases)
+        bandwidths = " / ".join(number(case.bandwidth("merge")) for case in cases)
+        over_read = " / ".join(over_read_bound(case).shown(case.over_read()) for case in cases)
         rows += [
-            ["in memory, fp32, N = 8", f"{number(case.bandwidth('merge'))} GB/s"],
-            ["over plain reading of the inputs", over_read_bound(case).shown(case.over_read())],
+            [f"in memory, fp32, N = 8, {sets}", f"{bandwidths} GB/s"],
+            ["over plain reading of the inputs", over_read],
         ]
-        rows += [
-            [f"{name} takes", f"{number(case.ratio(name, 'merge'))} times as long"]
-            for name in ("torch.stack", "torch in place", "torch.compile")
-            if case.has(name)
-        ]
+    for name in ("torch.stack", "torch in place", "torch.compile"):
+        if cases and all(case.has(name) for case in cases):
+            ratios = " / ".join(number(case.ratio(name, "merge")) for case in cases)
+            rows.append([f"{name} takes", f"{ratios} times as long"])
     for case in benchmarks["out_of_core"].where(storage="tmpfs"):
         ratio = bounds.FILES["tmpfs"].shown(case.ratio_to_sum("merge", yardstick(case)))
         rows.append(["between files (tmpfs), over `cat` of the inputs + `cp` of the output", ratio])

@@ -11,20 +11,35 @@ from harness.read_speed import ONE_THREAD
 
 from . import bounds
 from .bounds import Bound
-from .cases import NOTHING, Benchmark, Case, number, table
+from .cases import MISSING, NOTHING, Benchmark, Case, number, table
 
 Benchmarks = Mapping[str, Benchmark]
 
 #: How much longer than reading moving bytes may take.
 OVER_BYTES = 1.1
 _DTYPES = ("float32", "bfloat16", "float16")
+#: The fastest first.
+INSTRUCTION_SETS = ("avx512", "avx2", "neon", "scalar")
 
 
-def _kernel_cases(benchmarks: Benchmarks) -> list[Case]:
-    cases = benchmarks["kernel"].cases
+def kernel_cases(benchmarks: Benchmarks) -> list[Case]:
+    """By the instruction set that was used, then by dtype and N."""
     return sorted(
-        cases, key=lambda case: (_DTYPES.index(case.parameters["dtype"]), case.parameters["models"])
+        benchmarks["kernel"].cases,
+        key=lambda case: (
+            INSTRUCTION_SETS.index(case.parameters["instruction_set"]),
+            _DTYPES.index(case.parameters["dtype"]),
+            case.parameters["models"],
+        ),
     )
+
+
+def _identity(case: Case) -> list[str]:
+    """The first cells of a row; see :data:`_IDENTITY`."""
+    return [str(case.parameters[name]) for name in ("instruction_set", "dtype", "models")]
+
+
+_IDENTITY = ("instructions", "dtype", "N")
 
 
 def over_read_bound(case: Case) -> Bound:
@@ -36,21 +51,19 @@ def kernel(benchmarks: Benchmarks) -> str:
     """Bandwidth of the merge beside that of reading."""
     rows = [
         [
-            case.parameters["dtype"],
-            str(case.parameters["models"]),
+            *_identity(case),
             number(case.read_bandwidth()),
             number(case.bandwidth("merge")),
             over_read_bound(case).shown(case.over_read()),
-            f"{case.ratio('merge, new result', 'merge'):.2f}",
+            f"{case.ratio('merge, new result', 'merge'):.2f}" if case.has("merge, new result") else MISSING,
             bounds.STATISTICS.shown(case.ratio("native call, statistics", "native call")),
             case.spread("merge", 1e3),
             str(case.rounds),
         ]
-        for case in _kernel_cases(benchmarks)
+        for case in kernel_cases(benchmarks)
     ]
     head = [
-        "dtype",
-        "N",
+        *_IDENTITY,
         "read GB/s",
         "merge GB/s",
         "merge over read",
@@ -61,23 +74,27 @@ def kernel(benchmarks: Benchmarks) -> str:
 
 
 def instruction_sets(benchmarks: Benchmarks) -> str:
-    """Every instruction set, and one thread."""
-    runs = benchmarks["kernel"].runs
-    usual: str = runs[0]["versions"]["instruction_set"] if runs else ""
-    sets: list[str] = runs[0]["versions"]["instruction_sets"] if runs else []
-    variants = {name: "merge" if name == usual else f"merge, {name}" for name in reversed(sets)}
+    """Every instruction set that a machine has, and one thread with the one it uses."""
+    cases = kernel_cases(benchmarks)
+
+    def variant(case: Case, name: str) -> str:
+        return "merge" if name == case.parameters["instruction_set"] else f"merge, {name}"
+
+    sets = [name for name in INSTRUCTION_SETS if any(case.has(variant(case, name)) for case in cases)]
     rows = [
         [
-            case.parameters["dtype"],
-            str(case.parameters["models"]),
-            *(number(case.bandwidth(variant)) for variant in variants.values()),
+            *_identity(case),
+            *(
+                number(case.bandwidth(variant(case, name))) if case.has(variant(case, name)) else MISSING
+                for name in sets
+            ),
             number(case.bandwidth("merge, 1 thread")),
             number(case.read_bandwidth(ONE_THREAD)),
         ]
-        for case in _kernel_cases(benchmarks)
+        for case in cases
     ]
-    head = ["dtype", "N", *(f"{name} GB/s" for name in variants)]
-    return table([*head, f"{usual}, one thread GB/s", "read, one thread GB/s"], rows)
+    head = [*_IDENTITY, *(f"{name} GB/s" for name in sets)]
+    return table([*head, "one thread GB/s", "read, one thread GB/s"], rows)
 
 
 def torch(benchmarks: Benchmarks) -> str:
@@ -90,17 +107,16 @@ def torch(benchmarks: Benchmarks) -> str:
     }
     rows = [
         [
-            case.parameters["dtype"],
-            str(case.parameters["models"]),
+            *_identity(case),
             *(
-                bounds.TORCH[peer].shown(case.ratio(peer, ours)) if case.has(peer) else "–"
+                bounds.TORCH[peer].shown(case.ratio(peer, ours)) if case.has(peer) else MISSING
                 for peer, ours in over.items()
             ),
         ]
-        for case in _kernel_cases(benchmarks)
+        for case in kernel_cases(benchmarks)
         if any(case.has(peer) for peer in over)
     ]
-    return table(["dtype", "N", *over], rows)
+    return table([*_IDENTITY, *over], rows)
 
 
 def line_through(cases: list[Case], parameter: str) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.read_speed import ONE_THREAD, VARIANTS
 from harness.results import FOLDER
 from programs import import_path
 from report import NAMES, PLOTS
@@ -16,6 +17,7 @@ from reporting.cases import Benchmark, Case, number, table
 from reporting.plots import draw, stale
 from reporting.summary import Target
 from reporting.tables import (
+    instruction_sets,
     kernel,
     line_through,
     machines,
@@ -75,11 +77,18 @@ class TestPlots:
         assert stale(measured, tmp_path) == ["roofline.svg", "growth.svg", "memory.svg"]
 
 
+ONE_THREAD_READS = [name + ONE_THREAD for name in VARIANTS]
+
+
 def kernel_case() -> Case:
     reads = {"read: 1 stream": [1.0, 2.0, 1.0], "read: 1 stream, prefetch": [2.0, 2.0, 3.0]}
     reads |= {f"read: {streams}": [9.0, 9.0, 9.0] for streams in ("2 streams", "4 streams")}
     reads["read: 4 streams, prefetch"] = [9.0, 9.0, 9.0]
-    return Case({"models": 2}, {"model_bytes": 6e9}, {**reads, "merge": [2.0, 2.0, 4.0]})
+    return Case(
+        {"models": 2, "dtype": "float32", "instruction_set": "avx2"},
+        {"model_bytes": 6e9},
+        {**reads, "merge": [2.0, 2.0, 4.0], **{name: [4.0, 4.0, 4.0] for name in ONE_THREAD_READS}},
+    )
 
 
 def test_bandwidths() -> None:
@@ -159,7 +168,28 @@ def test_a_table_shows_on_which_side_of_its_bound_a_figure_lies() -> None:
     case.seconds["merge, new result"] = case.seconds["native call"] = case.seconds["merge"]
     case.seconds["native call, statistics"] = [1.0301 * seconds for seconds in case.seconds["merge"]]
     (row,) = kernel({"kernel": Benchmark([case], [])}).splitlines()[2:]
-    assert row.split(" | ")[4:7] == ["0.899", "1.00", "1.0301"]
+    assert row.split(" | ")[5:8] == ["0.899", "1.00", "1.0301"]
+
+
+def test_machines_of_two_instruction_sets_stand_beside_each_other() -> None:
+    seconds = kernel_case().seconds | {"native call": [1.0] * 3, "native call, statistics": [1.0] * 3}
+    seconds["merge, 1 thread"] = [4.0, 4.0, 4.0]
+    older = kernel_case().parameters | {"instruction_set": "avx512"}
+    slower = {**seconds, "merge": [4.0, 4.0, 4.0], "merge, new result": [6.0, 6.0, 6.0]}
+    measured = {
+        "kernel": Benchmark(
+            [
+                Case(kernel_case().parameters, kernel_case().facts, slower),
+                Case(older, kernel_case().facts, {**seconds, "merge, avx2": [3.0, 3.0, 3.0]}),
+            ],
+            [],
+        )
+    }
+    rows = [line.split(" | ") for line in kernel(measured).splitlines()[2:]]
+    assert [(row[0], row[6]) for row in rows] == [("| avx512", "–"), ("| avx2", "1.50")]
+    lines = [line.split(" | ") for line in instruction_sets(measured).splitlines()]
+    assert lines[0][3:6] == ["avx512 GB/s", "avx2 GB/s", "one thread GB/s"]
+    assert [line[3:6] for line in lines[2:]] == [["12.0", "8.00", "6.00"], ["–", "6.00", "6.00"]]
 
 
 def test_tiny_tensors_beside_what_is_allowed() -> None:
