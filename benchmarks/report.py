@@ -34,6 +34,7 @@ NAMES = (
         "out_of_core",
         "memory",
         "peers",
+        "fine_tuning",
         "startup",
     ),
     *GPU_TABLES,

@@ -316,6 +316,24 @@ def _over_negmerge(case: Case, name: str) -> str:
     return bound.shown(value) if bound else f"{value:.1f}"
 
 
+def fine_tuning(benchmarks: Benchmarks) -> str:
+    """A step of several fine-tunings, in turn and at once."""
+    rows = [
+        [
+            case.parameters["model"],
+            case.parameters["device"],
+            str(case.parameters["threads"]),
+            str(case.facts["batch"]),
+            *(case.spread(name, 1e3) for name in ("in turn", "at once")),
+            f"{case.ratio('at once', 'in turn'):.2f}",
+            str(case.rounds),
+        ]
+        for case in benchmarks["fine_tuning"].cases
+    ]
+    head = ["model", "device", "threads", "images", "in turn ms (quartiles)", "at once ms (quartiles)"]
+    return table([*head, "at once over in turn", "rounds"], rows)
+
+
 def startup(benchmarks: Benchmarks) -> str:
     """Processes that do little."""
     rows = [[f"`{name}`", case.spread(name)] for case in benchmarks["startup"].cases for name in case.seconds]
@@ -380,6 +398,7 @@ TABLES: dict[str, Callable[[Benchmarks], str]] = {
         out_of_core,
         memory,
         peers,
+        fine_tuning,
         startup,
         machines,
     )

@@ -31,6 +31,7 @@ VARIANTS = {
     "out_of_core": {"merge"},
     "memory": set(),
     "peers": {"negmerge", "torch script"},
+    "fine_tuning": {"in turn", "at once"},
 }
 
 
