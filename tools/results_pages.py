@@ -1,9 +1,10 @@
 """Puts the results in docs/results/ into docs/results/README.md and the README.
 
-Every folder there holds what `negmerge report RUN --out docs/results/NAME` wrote. Tables stand between
-`<!-- results: NAME -->` and `<!-- end -->`; no figure there is written by hand.
+Every folder there holds what `negmerge report RUN --out docs/results/NAME` wrote, or of several seeds
+`negmerge report RUN RUN … --out docs/results/NAME`. Tables stand between `<!-- results: NAME -->` or
+`<!-- results: NAME = RUN RUN … -->` and `<!-- end -->`; no figure there is written by hand.
 
-    python tools/results_pages.py             # rewrite the tables
+    python tools/results_pages.py             # rewrite the tables, and draw curves.png of every folder
     python tools/results_pages.py --check     # fail if a table differs from the results
 """
 
@@ -12,20 +13,55 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from negmerge.report.cells import ABSENT, percent
+from negmerge.metrics.matched_retain import LEVELS
+from negmerge.report.cells import ABSENT, percent, spread_cell
 from negmerge.report.matched_plot import draw_matched
+from negmerge.report.runs import check_comparable, matched_over_runs
 from negmerge.results import Results
 from negmerge.saved_results import read_results
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "results"
 PAGES = (FOLDER / "README.md", ROOT / "README.md")
-_SECTION = re.compile(r"(<!-- results: ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_SECTION = re.compile(r"(<!-- results: ([\w.-]+)(?: = ([\w. -]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(results: Results) -> str:
+def table(runs: Sequence[Results]) -> str:
+    """What a section shows of one run, or of several that differ in their seed."""
+    return of_one(runs[0]) if len(runs) == 1 else of_several(runs)
+
+
+def of_several(runs: Sequence[Results]) -> str:
+    """A Markdown table with a row per method: means and standard deviations over the runs."""
+    check_comparable(runs)
+    head = [
+        "method",
+        "forget, test %",
+        "retain, test %",
+        "forget, validation %: area",
+        "at 95 % of the base's retain",
+    ]
+    rows = [
+        [
+            method.title,
+            *(spread_cell(each, 100, 1) for each in (method.test_forget, method.test_retain, method.area)),
+            spread_cell(method.at[LEVELS.index(0.95)], 100, 1),
+        ]
+        for method in matched_over_runs(runs)
+    ]
+    seeds = ", ".join(str(results.recipe["seed"]) for results in runs)
+    base = runs[0].rows[0].test
+    return (
+        f"{_markdown(head, rows)}\n\nMean ± sample standard deviation over seeds {seeds}. The base: forget"
+        f" {percent(base.forget)} %, retain {percent(base.retain)} %. Area: mean of the lowest forget"
+        " accuracy while 95 to 100 % of the base's retain accuracy are kept."
+    )
+
+
+def of_one(results: Results) -> str:
     """A Markdown table with a row per method: test accuracies, and the average gap where there is Retrain.
 
     Below it, what the choice of a coefficient and the pool rest on.
@@ -47,8 +83,12 @@ def table(results: Results) -> str:
         ]
         for row in results.rows
     ]
+    return f"{_markdown(head, rows)}\n\n{_basis(results)}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_basis(results)}"
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _basis(results: Results) -> str:
@@ -67,9 +107,19 @@ def _range(shares: list[float]) -> str:
     return f"{percent(min(shares))} to {percent(max(shares))}"
 
 
+def sections(text: str) -> dict[str, list[str]]:
+    """The folders that a page shows, and the runs in each."""
+    return {found[2]: (found[3] or found[2]).split() for found in _SECTION.finditer(text)}
+
+
 def rendered(text: str, runs: dict[str, Results]) -> str:
     """A page with its tables made anew."""
-    return _SECTION.sub(lambda found: f"{found[1]}\n{table(runs[found[2]])}\n\n{found[3]}", text)
+
+    def section(found: re.Match[str]) -> str:
+        shown = table([runs[name] for name in (found[3] or found[2]).split()])
+        return f"{found[1]}\n{shown}\n\n{found[4]}"
+
+    return _SECTION.sub(section, text)
 
 
 def main() -> None:
@@ -78,7 +128,7 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
     arguments = parser.parse_args()
-    runs = {folder.name: read_results(folder) for folder in sorted(FOLDER.iterdir()) if folder.is_dir()}
+    runs = {path.parent.name: read_results(path.parent) for path in sorted(FOLDER.glob("*/results.json"))}
     new = {page: rendered(page.read_text(encoding="utf-8"), runs) for page in PAGES}
     stale = [page for page, text in new.items() if text != page.read_text(encoding="utf-8")]
     if arguments.check:
@@ -88,8 +138,9 @@ def main() -> None:
         return
     for page in stale:
         page.write_text(new[page], encoding="utf-8")
-    for name, results in runs.items():
-        draw_matched([results], FOLDER / name / "curves.png")
+    for page in PAGES:
+        for name, shown in sections(new[page]).items():
+            draw_matched([runs[each] for each in shown], FOLDER / name / "curves.png")
 
 
 if __name__ == "__main__":

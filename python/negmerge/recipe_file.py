@@ -31,7 +31,8 @@ def read_recipe(path: Path) -> tuple[Recipe, str]:
 
     Raises :class:`~negmerge.errors.RecipeError`, which lists every mistake with its line.
     """
-    if not path.exists() and str(path) in embedded_recipes():
+    # A folder of that name is most likely that of a run.
+    if (path.is_dir() or not path.exists()) and str(path) in embedded_recipes():
         return embedded_recipe(str(path))
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from negmerge.errors import RecipeError
 from negmerge.recipe import Pool, Training
@@ -14,6 +16,12 @@ def refused(text: str) -> str:
     message = str(problem.value)
     assert message.startswith("my.yaml: ")
     return message
+
+
+def test_a_folder_of_its_name_does_not_hide_a_recipe_of_the_package(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe(Path("digits")) == embedded_recipe("digits")
 
 
 def test_embedded_recipe_makes_a_pool_of_eight_or_more():

@@ -157,7 +157,7 @@ def _provenance(runs: Sequence[Results]) -> list[tuple[str, str]]:
     bases = dict.fromkeys(results.base_sha256 for results in runs if results.base_sha256 is not None)
     model = [f"{key} {value}" for key, value in recipe["model"].items() if value is not None]
     return [
-        ("Recipe", ", ".join(str(results.recipe["name"]) for results in runs)),
+        ("Recipe", ", ".join(dict.fromkeys(str(results.recipe["name"]) for results in runs))),
         ("Seed" if len(runs) == 1 else "Seeds", seeds),
         *_origin([results.origin for results in runs if results.origin is not None]),
         ("Threads", str(recipe["threads"])),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from ..errors import DataError
 from ..metrics.matched_retain import LEVELS, Spread, forget_at_retain, spread
+from ..recipe import Recipe
 from ..results import Results, Row
 
 #: Points of an envelope.
@@ -96,4 +100,8 @@ def _at_share(runs: Sequence[Results], method: str, share: float) -> tuple[float
 
 
 def _comparable(results: Results) -> dict[str, object]:
-    return {key: value for key, value in results.recipe.items() if key not in ("name", "seed")}
+    """A recipe's keys but for its name and seed; those not yet known when it ran have their defaults."""
+    recipe = results.recipe
+    with suppress(ValidationError):  # of a key that there is no more: compared as it was recorded
+        recipe = Recipe.model_validate(recipe).model_dump(mode="json")
+    return {key: value for key, value in recipe.items() if key not in ("name", "seed")}

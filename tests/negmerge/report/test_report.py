@@ -299,6 +299,16 @@ def test_a_level_that_one_run_does_not_reach_has_no_mean(results):
     assert method.gap is not None
 
 
+def test_a_run_from_before_a_key_of_recipes_has_its_default(results):
+    later = run_of(results, 1, 0.1)
+    pool = {key: value for key, value in results.recipe["pool"].items() if key != "linearised"}
+    earlier = replace(results, recipe={**results.recipe, "pool": pool})
+    check_comparable([earlier, later])
+    changed = {**later.recipe, "pool": {**later.recipe["pool"], "linearised": True}}
+    with pytest.raises(DataError, match="differ in pool"):
+        check_comparable([earlier, replace(later, recipe=changed)])
+
+
 def test_only_seeds_of_one_recipe_are_averaged(results):
     with pytest.raises(DataError, match="two runs have seed 0"):
         check_comparable([results, results])
