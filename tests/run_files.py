@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
-_MEASURED = ("seconds", "training_seconds", "peak_memory", "origin")
+_MEASURED = ("seconds", "training_seconds", "peak_memory", "peak_device_memory", "origin")
 
 
 def checksums(root: Path) -> dict[str, str]:

@@ -30,8 +30,9 @@ class Row:
     ``None`` for a method without one; at_limit: a better one may lie beyond the largest allowed. kept:
     elements in the merged vector, of ``elements`` of the model. evaluations: passes over the validation split
     that the choice took. peak_memory: the most main memory in bytes that the process held during search and
-    final evaluation, ``None`` where the system does not tell. curve: every coefficient tried on the chosen
-    candidate. candidates: the point chosen on each candidate.
+    final evaluation, ``None`` where the system does not tell. peak_device_memory: the most that its tensors
+    took on a GPU meanwhile, ``None`` without one. curve: every coefficient tried on the chosen candidate.
+    candidates: the point chosen on each candidate.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Row:
     elements: int | None = None
     evaluations: int = 1
     peak_memory: int | None = None
+    peak_device_memory: int | None = None
     curve: tuple[Point, ...] = ()
     candidates: tuple[Point, ...] = ()
 

@@ -12,7 +12,7 @@ from .judging import Judge
 from .keys import content_key
 from .methods import METHODS
 from .methods.interface import Candidate, Context, Searched
-from .peak_memory import PeakMemory
+from .peak_memory import PeakDeviceMemory, PeakMemory
 from .results import Row
 from .run_folder import RunFolder
 from .search import Point, SearchResult, search
@@ -39,7 +39,7 @@ def unlearn(
     training_seconds = sum(candidate.prepare(reporter) for candidate in candidates)
     steps = sum(recipe.search.points - 1 if candidate.scaled else 1 for candidate in candidates)
     what = "searching the coefficient" if any(one.scaled for one in candidates) else "evaluating"
-    memory = PeakMemory()
+    memory, device_memory = PeakMemory(), PeakDeviceMemory(task.compute.device)
     with reporter.stage(f"{method.title}: {what}", steps) as stage:
         aim = judge.objective
         searched, ranked = [], []
@@ -69,6 +69,7 @@ def unlearn(
         elements=written.elements,
         evaluations=sum(one.result.evaluations for one in searched),
         peak_memory=memory.nbytes,
+        peak_device_memory=device_memory.nbytes,
         curve=best.result.points,
         candidates=tuple(one.result.chosen for one in searched),
     )

@@ -14,6 +14,7 @@ from negmerge.compute import Compute
 from negmerge.data.examples import Examples
 from negmerge.data.image_set import ImageSet
 from negmerge.models.small_cnn import SmallCNN
+from negmerge.peak_memory import PeakDeviceMemory
 from negmerge.recipe import Training
 from negmerge.train import train
 
@@ -47,3 +48,12 @@ def waits(batch_size: int) -> int:
 
 def test_no_step_waits_for_the_device() -> None:
     assert 0 < waits(64) == waits(8)
+
+
+def test_memory_of_the_device_is_measured() -> None:
+    device = torch.device("cuda:0")
+    held = torch.cuda.memory_allocated(device)
+    memory = PeakDeviceMemory(device)
+    tensor = torch.empty(32 << 20, dtype=torch.uint8, device=device)
+    del tensor
+    assert memory.nbytes == held + (32 << 20)

@@ -42,15 +42,26 @@ def accuracy_table(results: Results) -> Grid:
 
 def cost_table(results: Results) -> Grid:
     """A row per method: passes over the validation split, seconds, memory."""
-    rows = tuple((row.title, *_cost(row), mebibytes(row.peak_memory)) for row in results.rows)
-    notes = (*_cost_notes(results), _MEMORY_NOTE)
-    return Grid("Cost of every method", (*_COST, "Peak\nMiB"), rows, notes)
+    on_gpu = any(row.peak_device_memory is not None for row in results.rows)
+    rows = tuple(
+        (
+            row.title,
+            *_cost(row),
+            mebibytes(row.peak_memory),
+            *([mebibytes(row.peak_device_memory)] if on_gpu else []),
+        )
+        for row in results.rows
+    )
+    headings = (*_COST, "Peak\nMiB", *(["GPU\nMiB"] if on_gpu else []))
+    notes = (*_cost_notes(results), _MEMORY_NOTE, *([_GPU_MEMORY_NOTE] if on_gpu else []))
+    return Grid("Cost of every method", headings, rows, notes)
 
 
 _MEMORY_NOTE = (
     "Peak: the most main memory that the process held during search and final evaluation, in MiB, libraries "
     f"and data included; {ABSENT} where it was not measured."
 )
+_GPU_MEMORY_NOTE = "GPU: the most that tensors took on the GPU meanwhile, in MiB."
 
 
 def _scores(row: Row) -> list[str]:

@@ -22,7 +22,7 @@ from negmerge.report.plot import draw
 from negmerge.report.published_table import published_table
 from negmerge.report.reference_table import reference_table
 from negmerge.report.runs import check_comparable, matched_over_runs
-from negmerge.report.table import accuracy_table, comparison, table
+from negmerge.report.table import accuracy_table, comparison, cost_table, table
 from negmerge.report.terminal import rich_table
 from negmerge.results import Results, Row
 from negmerge.search import Point
@@ -281,6 +281,16 @@ def test_matched_table_of_one_run(results):
     assert cells(text, "NegMerge")[:3] == shown
     assert cells(text, "NegMerge")[4:] == ["7.50", "57.9"]
     assert cells(text, "Retrain")[:3] == ["–", "0.0", "0.0"], "one model, which retains 98 / 99 of the base's"
+
+
+def test_memory_of_a_gpu_is_shown_where_there_was_one(results):
+    assert "GPU" not in " ".join(cost_table(results).headings)
+    base, *rows = results.rows
+    rows = [replace(one, peak_device_memory=1536 << 20) for one in rows]
+    grid = cost_table(replace(results, rows=(base, *rows)))
+    assert [line[-1] for line in grid.rows] == ["–", *["1,536"] * len(rows)]
+    assert grid.headings[-1] == "GPU\nMiB"
+    assert grid.notes[-1].startswith("GPU: the most that tensors took")
 
 
 def test_matched_table_over_seeds_has_means_and_deviations(results):
