@@ -5,17 +5,6 @@ Source: Kim et al., NegMerge: Sign-Consensual Weight Merging for Machine Unlearn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from .merged import of_whole_pool
 
-from .interface import Candidate, Context, Method
-from .merged import MergedVector
-
-TITLE = "Conflict only"
-
-
-def candidates(context: Context) -> Sequence[Candidate]:
-    """The whole pool's mean vector without its sign-consensual part."""
-    return [MergedVector(context, "conflict", context.pool, name="conflict", title=TITLE, keep_patch=True)]
-
-
-METHOD = Method(TITLE, candidates, merges=("conflict",))
+METHOD = of_whole_pool("conflict", "Conflict only", "conflict")

@@ -5,17 +5,6 @@ Source: Marczak et al., MagMax: Leveraging Model Merging for Seamless Continual 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from .merged import of_whole_pool
 
-from .interface import Candidate, Context, Method
-from .merged import MergedVector
-
-TITLE = "MagMax"
-
-
-def candidates(context: Context) -> Sequence[Candidate]:
-    """The whole pool's largest entries."""
-    return [MergedVector(context, "magmax", context.pool, name="magmax", title=TITLE, keep_patch=True)]
-
-
-METHOD = Method(TITLE, candidates, merges=("magmax",))
+METHOD = of_whole_pool("magmax", "MagMax", "magmax")

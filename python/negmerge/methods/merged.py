@@ -14,7 +14,7 @@ from ..checkpoint import load_weights
 from ..compute import CPU
 from ..console import Reporter
 from ..keys import content_key
-from .interface import Candidate, Checkpoint, Context, Written
+from .interface import Candidate, Checkpoint, Context, Method, Written
 
 
 class MergedVector(Candidate):
@@ -99,3 +99,12 @@ class MergedVector(Candidate):
             out=self._patch,
             overwrite=self._patch is not None,
         )
+
+
+def of_whole_pool(name: str, title: str, merge_method: str) -> Method:
+    """The method whose one candidate is what ``merge_method`` of ``negmerge_ext`` makes of the whole pool."""
+
+    def candidates(context: Context) -> Sequence[Candidate]:
+        return [MergedVector(context, merge_method, context.pool, name=name, title=title, keep_patch=True)]
+
+    return Method(title, candidates, merges=(merge_method,))

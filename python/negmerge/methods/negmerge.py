@@ -5,17 +5,6 @@ Source: Kim et al., NegMerge: Sign-Consensual Weight Merging for Machine Unlearn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from .merged import of_whole_pool
 
-from .interface import Candidate, Context, Method
-from .merged import MergedVector
-
-TITLE = "NegMerge"
-
-
-def candidates(context: Context) -> Sequence[Candidate]:
-    """The whole pool's sign-consensual vector."""
-    return [MergedVector(context, "negmerge", context.pool, name="negmerge", title=TITLE, keep_patch=True)]
-
-
-METHOD = Method(TITLE, candidates, merges=("negmerge",))
+METHOD = of_whole_pool("negmerge", "NegMerge", "negmerge")

@@ -5,21 +5,7 @@ Source: Yadav et al., TIES-Merging: Resolving Interference When Merging Models, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from .merged import of_whole_pool
 
-from .interface import Candidate, Context, Method
-from .merged import MergedVector
-
-TITLE = "TIES"
-
-
-def candidates(context: Context) -> Sequence[Candidate]:
-    """The whole pool's TIES vector, its thresholds over the whole model as in the paper's own code."""
-    return [
-        MergedVector(
-            context, "ties:density=0.2,per=model", context.pool, name="ties", title=TITLE, keep_patch=True
-        )
-    ]
-
-
-METHOD = Method(TITLE, candidates, merges=("ties:density=0.2,per=model",))
+#: Thresholds are taken over the whole model, as in the paper's own code.
+METHOD = of_whole_pool("ties", "TIES", "ties:density=0.2,per=model")

@@ -8,7 +8,7 @@ from ..evaluating import EvaluatedFile, EvaluatedFiles
 from .cells import percent
 from .grid import Grid
 
-_ACCURACY = ("Forget\nval.", "Retain\nval.", "Forget\ntest", "Retain\ntest")
+_ACCURACY = ("Forget\ntest", "Retain\ntest", "Forget\nval.", "Retain\nval.")
 _MEASURES = ("MIA\neff.", "Avg.\ngap")
 
 
@@ -40,7 +40,7 @@ def _name(one: EvaluatedFile) -> str:
 
 def _cells(one: EvaluatedFile, found: EvaluatedFiles, *, measured: bool) -> list[str]:
     cells = [
-        percent(score) for scores in (one.validation, one.test) for score in (scores.forget, scores.retain)
+        percent(score) for scores in (one.test, one.validation) for score in (scores.forget, scores.retain)
     ]
     if measured:
         measures = one.test_measures
