@@ -104,7 +104,7 @@ def _basis(results: Results) -> str:
 
 
 def _range(shares: list[float]) -> str:
-    return f"{percent(min(shares))} to {percent(max(shares))}"
+    return " to ".join(dict.fromkeys(map(percent, (min(shares), max(shares)))))
 
 
 def sections(text: str) -> dict[str, list[str]]:
