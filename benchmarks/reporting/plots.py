@@ -19,6 +19,8 @@ from .tables import kernel_cases, line_through
 
 Benchmarks = Mapping[str, Benchmark]
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+#: The same colours in panels that lack one of them.
+_VARIANTS = {"merge": "C0", "merge, avx2": "C1", "torch.compile": "C2", "torch in place": "C3"}
 _SETS = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON", "scalar": "no SIMD"}
 
 
@@ -83,12 +85,14 @@ def _bandwidths(axis: Axes, cases: Sequence[Case]) -> None:
     cases = sorted(cases, key=lambda case: case.parameters["models"])
     models = [case.parameters["models"] for case in cases]
     lines = {"plain read": [case.read_bandwidth() for case in cases]}
-    for variant in ("merge", "merge, avx2", "torch.compile", "torch in place"):
+    for variant in _VARIANTS:
         if all(case.has(variant) for case in cases):
             lines[variant] = [case.bandwidth(variant) for case in cases]
     for name, values in lines.items():
-        read = name == "plain read"
-        axis.plot(models, values, "k--" if read else "o-", label=name, markersize=3, zorder=1 if read else 2)
+        if name == "plain read":
+            axis.plot(models, values, "k--", label=name, zorder=1)
+        else:
+            axis.plot(models, values, "o-", color=_VARIANTS[name], label=name, markersize=3, zorder=2)
     _scale_by_twos(axis, models)
 
 
