@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import negmerge_ext
 
 from .agreement import Agreement, agreement_key
 from .errors import RecipeError
+from .file_checksum import sha256_of
 from .keys import content_key
 from .methods import METHODS
 from .methods.interface import Checkpoint, OnlinePool
@@ -46,11 +48,13 @@ def merges_of(methods: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """keys, members: of what was merged, in order. finished: no member can be added any more."""
+    """keys, members: of what was merged, in order. patches: once no member can be added any more, the SHA-256
+    of what all of them gave, by merge method; empty before.
+    """
 
     keys: list[str]
     members: list[Member]
-    finished: bool
+    patches: dict[str, str]
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> _State:
@@ -65,19 +69,19 @@ class OnlineMerging:
         self._base = base
         self._merges = merges
         self._folder = folder
-        self._key = content_key("online", base.key, list(merges))
+        self._key = content_key("online", base.key, sha256_of([base.path]), list(merges))
         self._keys: list[str] = []
         self._members: list[Member] = []
-        self._finished = False
+        self._patches: dict[str, str] = {}
 
     def dropped(self, keys: Sequence[str]) -> list[Member]:
         """The first members of a pool with these keys, if they were merged earlier."""
         found = finished(self._folder.online, self._key, _State.from_dict)
         if found is not None:
             merged = found.keys
-            same = merged == list(keys if found.finished else keys[: len(merged)])
-            if same and self._all_there(len(merged), finished=found.finished):
-                self._keys, self._members, self._finished = merged, found.members, found.finished
+            same = merged == list(keys if found.patches else keys[: len(merged)])
+            if same and self._all_there(len(merged), found.patches):
+                self._keys, self._members, self._patches = merged, found.members, found.patches
         for number in range(len(self._keys)):
             self._folder.member(number).remove()  # a kill came between saving the sums and this
         return list(self._members)
@@ -92,14 +96,14 @@ class OnlineMerging:
             path = self._folder.unfinished_merge(_file_name(method), len(self._keys))
             path.parent.mkdir(parents=True, exist_ok=True)
             accumulator.save(path, overwrite=True)
-        self._record(finished=False)
+        self._record()
         self._remove_sums_except(len(self._keys))
 
     def finish(self) -> tuple[OnlinePool, Agreement | None]:
         """Patches of all members, and how far these agree if one of the merges is by sign consensus."""
         pool = [Checkpoint(self._folder.member(n).file, key, 0.0) for n, key in enumerate(self._keys)]
         artefact, key = self._folder.agreement, agreement_key(self._base, pool)
-        if not self._finished:
+        if not self._patches:
             for method, accumulator in self._accumulators.items():
                 patch = self._folder.patch(_file_name(method))
                 patch.parent.mkdir(parents=True, exist_ok=True)
@@ -109,10 +113,14 @@ class OnlineMerging:
                 found = Agreement.of(report.models, report.model_elements, report.merged)
                 artefact.begin()
                 artefact.finish(key, asdict(found))
-            self._record(finished=True)
+            self._patches = {method: sha256_of([path]) for method, path in self._patch_files.items()}
+            self._record()
             self._remove_sums_except(0)
-        patches = {method: self._folder.patch(_file_name(method)) for method in self._merges}
-        return OnlinePool(patches), finished(artefact, key, Agreement.from_dict)
+        return OnlinePool(self._patch_files), finished(artefact, key, Agreement.from_dict)
+
+    @property
+    def _patch_files(self) -> dict[str, Path]:
+        return {method: self._folder.patch(_file_name(method)) for method in self._merges}
 
     @cached_property
     def _accumulators(self) -> dict[str, negmerge_ext.Accumulator]:
@@ -126,17 +134,23 @@ class OnlineMerging:
             for method in self._merges
         }
 
-    def _all_there(self, models: int, *, finished: bool) -> bool:
-        """Whether what ``models`` members were merged into has its files."""
-        if finished:
-            return all(self._folder.patch(_file_name(method)).exists() for method in self._merges)
+    def _all_there(self, models: int, patches: dict[str, str]) -> bool:
+        """Whether what ``models`` members were merged into has its files.
+
+        A run that keeps its pool writes patches of the same names, which are to be told from these.
+        """
+        if patches:
+            return all(
+                path.exists() and sha256_of([path]) == patches.get(method)
+                for method, path in self._patch_files.items()
+            )
         return all(
             self._folder.unfinished_merge(_file_name(method), models).exists() for method in self._merges
         )
 
-    def _record(self, *, finished: bool) -> None:
+    def _record(self) -> None:
         self._folder.online.record.parent.mkdir(parents=True, exist_ok=True)
-        self._folder.online.finish(self._key, asdict(_State(self._keys, self._members, finished)))
+        self._folder.online.finish(self._key, asdict(_State(self._keys, self._members, self._patches)))
 
     def _remove_sums_except(self, models: int) -> None:
         keep = {self._folder.unfinished_merge(_file_name(method), models) for method in self._merges}

@@ -11,6 +11,7 @@ from typing import Protocol
 from .agreement import Agreement, pool_agreement
 from .console import Reporter, Stage
 from .devices import CPU
+from .file_checksum import sha256_of
 from .finetuning import Job, finetune
 from .keys import content_key
 from .methods.interface import Checkpoint, OnlinePool
@@ -53,11 +54,22 @@ class Merging(Protocol):
 
 
 def member_keys(task: Task, base: Checkpoint) -> list[str]:
-    """Content keys of the pool's fine-tunings."""
+    """Content keys of the pool's fine-tunings.
+
+    The base's file is part of them: trained again on a GPU, it has other bits under its own key, and what was
+    fine-tuned from the old one belongs to no pool of the new one.
+    """
     spec = task.recipe.pool
     kind = ["linearised"] if spec.linearised else []
     shared = content_key(
-        base.key, task.forget_key, spec.freeze, spec.freeze_statistics, task.numerics_key, *kind
+        base.key,
+        sha256_of([base.path]),
+        task.forget_key,
+        spec.freeze,
+        spec.freeze_statistics,
+        task.recipe.seed,
+        task.numerics_key,
+        *kind,
     )
     return [content_key("member", shared, member) for member in spec.members()]
 

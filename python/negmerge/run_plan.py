@@ -28,7 +28,7 @@ from .pipeline import Way
 from .pool import member_keys
 from .recipe import Recipe, Training
 from .run_folder import RunFolder
-from .schedule import total_steps
+from .schedule import steps_per_epoch, total_steps
 from .task import Task
 from .torch_settings import settings
 
@@ -217,7 +217,7 @@ def _training(specs: Sequence[Training], images: int | None, finished: int) -> P
         return PlannedTraining(len(specs), epochs, None, None, None, finished)
     steps = passing = 0
     for spec in specs:
-        per_epoch = math.ceil(images / spec.batch_size)
+        per_epoch = steps_per_epoch(images, spec.batch_size)
         of_one = total_steps(spec, per_epoch)
         whole, rest = divmod(of_one, per_epoch)
         steps += of_one
@@ -258,7 +258,8 @@ class _Finished:
         key = clip_key(task) if clip else task.base_key
         base = Checkpoint(folder.base.file, key, 0.0)
         kept = folder.base.finished(key) is not None or (clip and kept_clip(key).finished(key) is not None)
-        members = [folder.member(number).finished(one) for number, one in enumerate(member_keys(task, base))]
+        keys = member_keys(task, base) if base.path.exists() else []
+        members = [folder.member(number).finished(one) for number, one in enumerate(keys)]
         reference = content_key("retrain", content_key(key, task.division_key))
         return cls(
             base=int(kept),

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -149,10 +150,11 @@ class Task:
         """Content key of what rounding depends on, as far as the recipe has a say."""
         return content_key(self.recipe.threads, self.recipe.device, self.recipe.precision)
 
-    @property
+    @cached_property
     def forget_key(self) -> str:
-        """Content key of the forget set."""
-        return content_key(self.recipe.forget, self.sets[0].key)
+        """Content key of the forget set, of the very images where the recipe's seed draws them."""
+        drawn = sha256(self.parts["train"].forget.rows.tobytes()).hexdigest()
+        return content_key(self.recipe.forget, self.sets[0].key, drawn)
 
     @property
     def division_key(self) -> str:

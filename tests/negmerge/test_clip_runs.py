@@ -201,6 +201,25 @@ def test_two_processes_fine_tune_the_same_pool(text, tmp_path):
     assert found[0] == found[1]
 
 
+def test_another_seed_in_the_same_folder_is_another_pool(tmp_path):
+    """The base is the same for every seed, and splits that have a seed of their own are."""
+    first = run_text(TRAINED, tmp_path / "both")
+    another = TRAINED + "seed: 5\n"
+    second = run_text(another, tmp_path / "both", overwrite=True)
+    alone = run_text(another, tmp_path / "alone")
+    assert checksums(tmp_path / "both") == checksums(tmp_path / "alone")
+    assert without_seconds(second.to_dict()) == without_seconds(alone.to_dict())
+    assert [one.loss for one in first.pool] != [one.loss for one in second.pool]
+
+
+def test_a_forget_set_that_the_seed_draws_is_part_of_the_key():
+    drawn = TRAINED.replace("retain: [{name: toy-colour, split_seed: 0}]", "forget: {fraction: 0.25}")
+    tasks = [Task.prepare(parse_recipe(text, "recipe")) for text in (drawn, drawn + "seed: 5\n")]
+    assert clip_key(tasks[0]) == clip_key(tasks[1])
+    assert tasks[0].forget_key != tasks[1].forget_key
+    assert tasks[0].forget_key == Task.prepare(parse_recipe(drawn, "recipe")).forget_key
+
+
 def prepared(text: str, root: Path) -> tuple[float, dict[str, torch.Tensor]]:
     """Seconds of training, and the tower, of the base that a run would have."""
     folder = RunFolder(root)

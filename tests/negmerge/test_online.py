@@ -105,6 +105,20 @@ def test_a_larger_pool_begins_anew(text, kept, tmp_path):
     assert_same(tmp_path, results, kept)
 
 
+def test_patches_of_another_pool_are_not_taken_for_its_own(text, kept, tmp_path):
+    run_text(text, tmp_path, way=ONLINE)
+    run_text(text.replace("[0.001, 0.003, 0.01]", "[0.002, 0.004]"), tmp_path, overwrite=True)
+    results = run_text(text, tmp_path, overwrite=True, way=ONLINE)
+    assert_same(tmp_path, results, kept)
+
+
+def test_a_damaged_patch_is_made_again(text, kept, tmp_path):
+    run_text(text, tmp_path, way=ONLINE)
+    patch = tmp_path / "patches" / "negmerge.safetensors"
+    patch.write_bytes(patch.read_bytes()[:-1])
+    assert_same(tmp_path, run_text(text, tmp_path, way=ONLINE), kept)
+
+
 def test_methods_that_need_checkpoints_are_refused_before_anything_is_done(small_text, tmp_path):
     with pytest.raises(RecipeError, match=r"method single needs the checkpoints .* without --online"):
         run_text(small_text, tmp_path / "run", way=ONLINE)
