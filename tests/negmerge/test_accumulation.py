@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from negmerge.accumulation import divided
+from negmerge.compute import Compute
 from negmerge.console import Reporter
 from negmerge.data.examples import Examples
 from negmerge.data.prompts import prompts
 from negmerge.data.training_batches import Batch
 from negmerge.models import MODELS
+from negmerge.models.clip import contrastive
 from negmerge.models.clip.contrastive import PromptsContrastive
 from negmerge.models.small_cnn import SmallCNN
 from negmerge.pipeline import finetune
@@ -93,6 +95,26 @@ def test_prompts_are_drawn_once_per_step(tmp_path: Path):
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=1e-5)
     assert any(not torch.allclose(whole[name], start[name], rtol=1e-3, atol=1e-5) for name in whole)
+
+
+def test_logits_of_prompts_are_not_rounded_by_autocast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    spec = Model(name=f"open_clip/local-dir:{save_tiny_clip(tmp_path / 'clip')}")
+    clip = MODELS.get(spec.name)(spec, with_weights=True)
+    objective = PromptsContrastive(clip, [prompts(GREY.name, GREY.class_names)], torch.device("cpu"))
+    seen = []
+
+    def loss_of(logits: torch.Tensor, *rest: object, **options: object) -> torch.Tensor:
+        seen.append(logits)
+        return logits.sum()
+
+    monkeypatch.setattr(contrastive.functional, "cross_entropy", loss_of)
+    compute = Compute(torch.device("cpu"), torch.bfloat16)
+    training = Training(epochs=1, learning_rate=0.01, batch_size=48)
+    train(clip.model, examples(GREY), training, seed=1, objective=objective, compute=compute)
+    assert seen
+    for logits in seen:
+        assert logits.dtype == torch.float32
+        assert not torch.equal(logits, logits.bfloat16().float())
 
 
 def load_start(folder: Path) -> dict[str, torch.Tensor]:

@@ -80,6 +80,15 @@ def test_a_head_is_outside_checkpoints_and_optimizers():
     assert head.weight.grad is None
 
 
+def test_logits_are_not_rounded_by_autocast():
+    head, embeddings = TextHead(100 * torch.rand(2, 3)), torch.rand(4, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = head(embeddings)
+        assert (embeddings @ head.weight.T).dtype == torch.bfloat16
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, head(embeddings), rtol=0, atol=0)
+
+
 def test_images_are_scaled_as_pillow_scales_them(tiny):
     from PIL import Image
 

@@ -50,6 +50,7 @@ class PromptsContrastive:
         images = model.encode_image(pixels, normalize=True)
         labels = torch.cat([batch.labels + self._starts[batch.source] for batch in batches])
         scale = model.logit_scale.clamp(max=_LARGEST_SCALE).exp()
-        return functional.cross_entropy(
-            scale * images.float() @ texts.float().T, labels, label_smoothing=spec.label_smoothing
-        )
+        # Autocast would round logits of up to 100 to halves.
+        with torch.autocast(images.device.type, enabled=False):
+            logits = scale * images.float() @ texts.float().T
+        return functional.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)

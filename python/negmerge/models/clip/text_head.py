@@ -16,7 +16,8 @@ _BATCH = 256
 
 class TextHead(nn.Module):
     """Logits ``[n, classes]`` of image embeddings ``[n, d]``: brought to length 1, these are multiplied with
-    ``weight`` ``[classes, d]``.
+    ``weight`` ``[classes, d]``. In float32 under autocast, too, which would round logits of up to 100 to
+    halves.
 
     The weight is a buffer outside the state dict: no optimizer and no checkpoint ever sees it.
     """
@@ -28,7 +29,8 @@ class TextHead(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        return functional.normalize(embeddings.float(), dim=-1) @ self.weight.T
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return functional.normalize(embeddings.float(), dim=-1) @ self.weight.T
 
 
 def head_weights(clip: Clip, texts: Sequence[Sequence[str]], compute: Compute) -> torch.Tensor:
