@@ -1,10 +1,16 @@
-"""The learning rate along a training."""
+"""The steps of a training, and the learning rate along them."""
 
 from __future__ import annotations
 
 import math
 
 from .recipe import Training
+
+
+def steps_per_epoch(images: int, size: int) -> int:
+    """How many batches of ``size`` these are; a single image that is left joins the batch before it."""
+    whole, left = divmod(images, size)
+    return max(whole + (left > 1), 1)
 
 
 def total_steps(spec: Training, steps_per_epoch: int) -> int:

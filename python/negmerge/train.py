@@ -18,7 +18,7 @@ from .data.training_batches import Batch, TrainingBatches
 from .errors import TrainingError
 from .freezing import frozen_parameters
 from .recipe import Training
-from .schedule import rate_share, total_steps
+from .schedule import rate_share, steps_per_epoch, total_steps
 
 #: The mean loss, a scalar, that a model has on the images of a step: those of every set, augmented float
 #: pixels in [0, 1] and labels; with the hyper-parameters and a generator of the CPU for what is drawn.
@@ -74,10 +74,8 @@ def train(
     parameters = _trained(model, freeze)
     batches = TrainingBatches(examples, compute.device)
     optimizer = _optimizer(parameters, spec)
-    steps_per_epoch = math.ceil(len(batches) / spec.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: rate_share(spec, step, steps_per_epoch)
-    )
+    per_epoch = steps_per_epoch(len(batches), spec.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_share(spec, step, per_epoch))
     scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.lower is torch.float16)
     generator = torch.Generator().manual_seed(seed)
 
@@ -94,11 +92,11 @@ def train(
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-    left = total_steps(spec, steps_per_epoch)
+    left = total_steps(spec, per_epoch)
     # Dropout and the like draw from torch's global generator.
     with torch.random.fork_rng(devices=[compute.device] if compute.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for epoch in range(1, math.ceil(left / steps_per_epoch) + 1):
+        for epoch in range(1, math.ceil(left / per_epoch) + 1):
             seen, total = 0, torch.zeros((), dtype=torch.float64, device=compute.device)
             for drawn in itertools.islice(batches.epoch(spec.batch_size, generator), left):
                 changed = [
@@ -118,7 +116,7 @@ def train(
                 count = sum(len(one.labels) for one in drawn)
                 seen += count
                 total += loss * count
-            left -= steps_per_epoch
+            left -= per_epoch
             # Looked at once an epoch: every look waits for the device.
             loss_of_epoch = total.item() / seen
             if not math.isfinite(loss_of_epoch):

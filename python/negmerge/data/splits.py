@@ -57,6 +57,12 @@ def split(images: ImageSet, spec: recipe.Data, seed: int) -> Splits:
             remedy="Leave it out",
         )
     splits = _from_published(images, images.official, spec, seed)
+    if not len(splits.validation):
+        raise DataError(
+            f"{len(images.official.train)} training images are too few for a validation split of a tenth",
+            path=images.name,
+            remedy="Give it a larger share, as data.validation: 0.25",
+        )
     _require_classes(images, {"training": splits.train, "test": splits.test})
     return splits
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..devices import sent
+from ..schedule import steps_per_epoch
 from .examples import Examples
 
 #: Images in memory that take more bytes than this are not copied to the device as a whole.
@@ -44,8 +45,14 @@ class TrainingBatches:
         return int(self._starts[-1])
 
     def epoch(self, size: int, generator: torch.Generator) -> Iterator[list[Batch]]:
-        """All images once, shuffled. Each item has ``size`` images, the last maybe fewer, grouped by set."""
-        chunks = torch.split(torch.randperm(len(self), generator=generator), size)
+        """All images once, shuffled, in :func:`steps_per_epoch` items.
+
+        Each has ``size`` images, the last maybe fewer, grouped by set. A single image that is left joins the
+        item before it: BatchNorm has no variance of one.
+        """
+        chunks = list(torch.split(torch.randperm(len(self), generator=generator), size))
+        if len(chunks) > steps_per_epoch(len(self), size):
+            chunks[-2:] = [torch.cat(chunks[-2:])]
         with ThreadPoolExecutor(max_workers=1) as ahead:
             following = ahead.submit(self._read, chunks[0])
             for chunk in chunks[1:]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from negmerge.data.image_set import ImageSet
+from negmerge.data.image_set import ImageSet, Official
 from negmerge.data.splits import split
 from negmerge.errors import DataError
 from negmerge.recipe import Data
@@ -34,6 +36,14 @@ def test_splits_depend_on_the_seed_alone():
     np.testing.assert_array_equal(first.test, again.test)
     np.testing.assert_array_equal(first.validation, again.validation)
     assert not np.array_equal(first.test, other.test)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "salun"])
+def test_too_few_images_for_a_tenth_are_an_error(protocol):
+    images = image_set([4, 4])
+    official = Official(train=np.array([0, 1, 2, 4, 5, 6]), test=np.array([3, 7]))
+    with pytest.raises(DataError, match="6 training images are too few for a validation split of a tenth"):
+        split(replace(images, official=official), Data(name="digits", validation=protocol), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from negmerge.data.image_files import ImageFiles
 from negmerge.data.image_set import ImageSet
 from negmerge.data.training_batches import TrainingBatches
 from negmerge.errors import CorruptImageError
+from negmerge.schedule import steps_per_epoch
 
 CPU = torch.device("cpu")
 
@@ -49,6 +50,17 @@ def test_every_image_is_seen_once_in_an_order_of_the_seed():
     assert sorted(from_source[1]) == [100, 101, 102, 103, 104]
     assert seen(examples, 4) == steps
     assert seen(examples, 4, seed=1) != steps
+
+
+def test_a_single_image_that_is_left_joins_the_batch_before_it():
+    for count, expected in ((9, [4, 5]), (10, [4, 4, 2]), (5, [5]), (3, [3]), (8, [4, 4])):
+        steps = seen([numbered(count, 0)], 4)
+        assert [len(numbers) for step in steps for _, numbers in step] == expected
+        assert steps_per_epoch(count, 4) == len(expected)
+        assert sorted(number for step in steps for _, numbers in step for number in numbers) == [
+            *range(count)
+        ]
+    assert len(seen([numbered(3, 0)], 1)) == steps_per_epoch(3, 1) == 3
 
 
 def test_what_is_read_batch_by_batch_is_the_same(monkeypatch):
