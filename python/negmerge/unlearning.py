@@ -39,7 +39,6 @@ def unlearn(
     training_seconds = sum(candidate.prepare(reporter) for candidate in candidates)
     steps = sum(recipe.search.points - 1 if candidate.scaled else 1 for candidate in candidates)
     what = "searching the coefficient" if any(one.scaled for one in candidates) else "evaluating"
-    memory, device_memory = PeakMemory(), PeakDeviceMemory(task.compute.device)
     with reporter.stage(f"{method.title}: {what}", steps) as stage:
         aim = judge.objective
         searched, ranked = [], []
@@ -54,6 +53,7 @@ def unlearn(
     place = min(range(len(ranked)), key=lambda number: ranked[number].preference)
     candidate, best = ranked[place].candidate, searched[place]
     start = time.perf_counter()
+    memory, device_memory = PeakMemory(), PeakDeviceMemory(task.compute.device)
     written = candidate.write(best.result.chosen.coefficient, artefact.file)
     evaluated = task.evaluation.evaluated(candidate.load(artefact.file), measures=measures)
     row = Row(
@@ -68,8 +68,8 @@ def unlearn(
         kept=written.kept,
         elements=written.elements,
         evaluations=sum(one.result.evaluations for one in searched),
-        peak_memory=memory.nbytes,
-        peak_device_memory=device_memory.nbytes,
+        peak_memory=_most([memory.nbytes, *(one.peak_memory for one in searched)]),
+        peak_device_memory=_most([device_memory.nbytes, *(one.peak_device_memory for one in searched)]),
         curve=best.result.points,
         candidates=tuple(one.result.chosen for one in searched),
     )
@@ -79,15 +79,24 @@ def unlearn(
 
 @dataclass(frozen=True, slots=True)
 class _Searched:
-    """The search over one candidate, and the seconds that it took, the merge included."""
+    """The search over one candidate, and what it took, the merge included: seconds, and the most memory as
+    :class:`~negmerge.results.Row` has it.
+    """
 
     result: SearchResult
     seconds: float
+    peak_memory: int | None
+    peak_device_memory: int | None
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> _Searched:
         """The inverse of :func:`dataclasses.asdict`."""
         return cls(**{**plain, "result": SearchResult.from_dict(plain["result"])})
+
+
+def _most(measured: Sequence[int | None]) -> int | None:
+    """The largest, of those that were measured."""
+    return max((one for one in measured if one is not None), default=None)
 
 
 def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder, stage: Stage) -> _Searched:
@@ -97,6 +106,7 @@ def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder,
     if searched is None:
         artefact.begin()
         start = time.perf_counter()
+        memory, device_memory = PeakMemory(), PeakDeviceMemory(task.compute.device)
         with candidate.opened() as model_at:
 
             def evaluate(coefficients: Sequence[float]) -> Iterator[Point]:
@@ -109,7 +119,7 @@ def _searched(candidate: Candidate, task: Task, judge: Judge, folder: RunFolder,
             else:
                 (only,) = evaluate([1.0])
                 result = SearchResult(points=(only,), chosen=only, evaluations=1, at_limit=False)
-        searched = _Searched(result, time.perf_counter() - start)
+        searched = _Searched(result, time.perf_counter() - start, memory.nbytes, device_memory.nbytes)
         artefact.finish(key, asdict(searched))
     chosen, evaluations = searched.result.chosen, searched.result.evaluations
     stage.line(

@@ -7,6 +7,7 @@ be killed, they end by themselves.
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import signal
@@ -62,7 +63,8 @@ class Workers:
     def __init__(
         self, recipe: Recipe, heads: Mapping[str, nn.Module], base: Path, devices: Sequence[str]
     ) -> None:
-        self._setup = (recipe, heads, base)
+        # In main memory, wherever they were used: a worker may not reach another's device.
+        self._setup = (recipe, {label: copy.deepcopy(head).cpu() for label, head in heads.items()}, base)
         self._devices = devices
         self._workers: list[_Worker] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import numpy as np
@@ -12,14 +13,15 @@ from negmerge.peak_memory import PeakDeviceMemory, PeakMemory
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system tells")
 def test_memory_that_is_held_no_more_counts():
+    gc.collect()  # what other tests left is not to go while this one measures
     before = PeakMemory()
     nothing = before.nbytes
     assert nothing is not None
-    memory = np.ones(64 << 20, np.uint8)
+    memory = np.ones(256 << 20, np.uint8)
     del memory
     peak = before.nbytes
     assert peak is not None
-    assert peak >= nothing + (60 << 20)
+    assert peak >= nothing + (128 << 20)
     after = PeakMemory().nbytes
     assert after is not None
     assert after < peak
