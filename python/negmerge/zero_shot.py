@@ -23,7 +23,8 @@ class ZeroShot:
     """Accuracies in [0, 1] on one data set.
 
     validation, test: of the model. images: their numbers. published_validation, published_test: of OpenAI's
-    ViT-B/32 in the results of NegMerge's authors; ``None`` where they are not known.
+    ViT-B/32 in the results of NegMerge's authors; ``None`` where they are not known. published_differs: what
+    of theirs is not ours, so that accuracies differ with the same weights, too.
     """
 
     label: str
@@ -32,6 +33,7 @@ class ZeroShot:
     images: dict[str, int]
     published_validation: float | None
     published_test: float | None
+    published_differs: str | None
 
 
 def zero_shot(
@@ -63,6 +65,7 @@ def zero_shot(
                 images={split: len(of_split) for split, of_split in rows.items()},
                 published_validation=None if published is None else published.validation,
                 published_test=None if published is None else published.test,
+                published_differs=None if published is None else published.differs,
             )
         )
         done()

@@ -62,7 +62,8 @@ def zero_shot(
     """Show what a model of images and text makes of data sets by prompts alone.
 
     Accuracies on validation and test splits stand beside those that NegMerge's authors published for
-    OpenAI's ViT-B/32. If yours for that model differ by more than rounding, so will everything after.
+    OpenAI's ViT-B/32. If yours for that model differ by more than rounding, so will everything after, but for
+    the data sets with a mark, of which our classes' wording or splits are not theirs.
     """
     import json
     import os
