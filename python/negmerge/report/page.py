@@ -12,7 +12,7 @@ from ..origin import Origin
 from ..results import Results, Row
 from ..saliency import Saliency
 from .agreement_table import agreement_table, kept_fractions
-from .cells import percent
+from .cells import listed, percent
 from .charts import against_coefficient, forget_against_retain, matched_over_seeds, sign_agreement
 from .grid import Grid
 from .matched_table import matched_table
@@ -155,6 +155,11 @@ def _provenance(runs: Sequence[Results]) -> list[tuple[str, str]]:
     seeds = ", ".join(str(results.recipe["seed"]) for results in runs)
     data = {(label, sha256) for results in runs for label, sha256 in results.data_sha256.items()}
     bases = dict.fromkeys(results.base_sha256 for results in runs if results.base_sha256 is not None)
+    silent = [
+        str(results.recipe["seed"])
+        for results in runs
+        if results.base_sha256 is None or results.origin is None
+    ]
     model = [f"{key} {value}" for key, value in recipe["model"].items() if value is not None]
     return [
         ("Recipe", ", ".join(dict.fromkeys(str(results.recipe["name"]) for results in runs))),
@@ -170,6 +175,11 @@ def _provenance(runs: Sequence[Results]) -> list[tuple[str, str]]:
         *((f"SHA-256 of {label}", sha256) for label, sha256 in sorted(data)),
         *((name, value) for name, value in first.versions.items()),
         *([] if alike else [("Note", "versions are the first run's; the others differ")]),
+        *(
+            [("Note", f"of seed {listed(silent)} the base, or when and where, is not recorded")]
+            if silent
+            else []
+        ),
     ]
 
 

@@ -389,6 +389,7 @@ def test_provenance_says_when_and_on_what_as_far_as_that_is_known(results):
     assert "Computed:" not in text
     assert "GPU:" not in text
     assert "None" not in text.split("## Provenance")[1]
+    assert "of seed 0 the base, or when and where, is not recorded" in text
 
 
 def test_maps_say_their_resolution(results):
