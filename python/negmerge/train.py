@@ -99,12 +99,12 @@ def train(
         for epoch in range(1, math.ceil(left / per_epoch) + 1):
             seen, total = 0, torch.zeros((), dtype=torch.float64, device=compute.device)
             for drawn in itertools.islice(batches.epoch(spec.batch_size, generator), left):
-                changed = [
-                    Batch(
-                        one.source, augmented(compute.pixels(one.images, layout), spec, generator), one.labels
-                    )
-                    for one in drawn
-                ]
+                changed = []
+                for one in drawn:
+                    pixels = augmented(compute.pixels(one.images, layout), spec, generator)
+                    # Some changes leave their own order of dimensions.
+                    pixels = pixels.contiguous(memory_format=layout)
+                    changed.append(Batch(one.source, pixels, one.labels))
                 optimizer.zero_grad()
                 loss = accumulated(mean_loss, backward, changed, spec.accumulation, generator)
                 if spec.clip is not None:

@@ -27,7 +27,7 @@ forget: {{fraction: 0.25}}
 model: {{name: resnet18, width: 4}}
 device: {device}
 precision: {precision}
-training: {{epochs: 12, learning_rate: 0.01, batch_size: 16, flip: true, crop: 1}}
+training: {{epochs: 20, learning_rate: 0.01, batch_size: 16, crop: 1}}
 pool: {{epochs: 2, learning_rate: [0.001, 0.003], batch_size: 16}}
 search: {{objective: gap, points: 3, refinements: 1, limit: 2}}
 methods: [retrain, single, greedy, uniform, ties, magmax, conflict, negmerge]
@@ -35,7 +35,7 @@ methods: [retrain, single, greedy, uniform, ties, magmax, conflict, negmerge]
 CLIP = """
 name: clip
 data: {{name: toy-grey, split_seed: 0}}
-retain: [{{name: toy-colour, split_seed: 0}}, {{name: toy-large, split_seed: 0}}]
+retain: [{{name: toy-colour, split_seed: 0}}]
 model: {{name: clip/vit, image_size: 16}}
 device: {device}
 training: {{epochs: 16, learning_rate: 0.002, batch_size: 32}}

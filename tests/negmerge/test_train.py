@@ -12,6 +12,7 @@ from negmerge.errors import RecipeError, TrainingError
 from negmerge.evaluate import predict
 from negmerge.metrics.accuracy import accuracy
 from negmerge.models import MODELS
+from negmerge.models.resnet18 import ResNet18
 from negmerge.models.shape import Shape
 from negmerge.models.small_cnn import SmallCNN
 from negmerge.recipe import Model, Training
@@ -263,3 +264,21 @@ class TestAttention:
     def test_of_which_there_is_none(self):
         with pytest.raises(RecipeError, match="'attention' matches no parameter"):
             trained(freeze=("attention",))
+
+
+@pytest.mark.parametrize(("width", "layout"), [(4, torch.contiguous_format), (8, torch.channels_last)])
+@pytest.mark.parametrize(
+    "change",
+    [{"crop": 1}, {"resized_crop": 0.5}, {"flip": True}, {"augmentation": 1.0}, {"randaugment_n": 1}],
+)
+def test_images_have_the_order_of_dimensions_that_is_safe_for_the_model(width, layout, change):
+    """Whatever was done to them: in another order, torch writes past the memory of a narrow model."""
+    images = np.random.default_rng(0).integers(0, 255, (16, 3, 8, 8), dtype=np.uint8)
+    labels = np.arange(16) % 2
+    examples = [Examples("noise", ImageSet("noise", images, labels, ("even", "odd")), np.arange(16))]
+    model, seen = ResNet18(width=width, classes=2), []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    spec = Training(epochs=1, learning_rate=0.01, batch_size=8, **change)
+    train(model, examples, spec, seed=1)
+    assert len(seen) == 2
+    assert all(pixels.is_contiguous(memory_format=layout) for pixels in seen)
