@@ -79,6 +79,11 @@ def train(
     scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.lower is torch.float16)
     generator = torch.Generator().manual_seed(seed)
 
+    def seen_as(images: torch.Tensor) -> torch.Tensor:
+        # Some changes leave their own order of dimensions.
+        pixels = augmented(compute.pixels(images, layout), spec, generator)
+        return pixels.contiguous(memory_format=layout)
+
     def mean_loss(batches: Sequence[Batch]) -> torch.Tensor:
         with compute.autocast():
             return objective(model, examples, batches, spec, generator)
@@ -99,12 +104,7 @@ def train(
         for epoch in range(1, math.ceil(left / per_epoch) + 1):
             seen, total = 0, torch.zeros((), dtype=torch.float64, device=compute.device)
             for drawn in itertools.islice(batches.epoch(spec.batch_size, generator), left):
-                changed = []
-                for one in drawn:
-                    pixels = augmented(compute.pixels(one.images, layout), spec, generator)
-                    # Some changes leave their own order of dimensions.
-                    pixels = pixels.contiguous(memory_format=layout)
-                    changed.append(Batch(one.source, pixels, one.labels))
+                changed = [Batch(one.source, seen_as(one.images), one.labels) for one in drawn]
                 optimizer.zero_grad()
                 loss = accumulated(mean_loss, backward, changed, spec.accumulation, generator)
                 if spec.clip is not None:
