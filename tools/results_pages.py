@@ -62,14 +62,15 @@ def of_several(runs: Sequence[Results]) -> str:
 
 
 def of_one(results: Results) -> str:
-    """A Markdown table with a row per method: test accuracies, and the average gap where there is Retrain.
+    """A Markdown table with a row per method: test accuracies, the lowest forget accuracy on validation at
+    95 % of the base's retain accuracy, and the average gap where there is Retrain.
 
     Below it, what the choice of a coefficient and the pool rest on.
     """
     compared = any(results.average_gap(row) is not None for row in results.rows)
     base = results.rows[0]
     head = [
-        *("method", "λ", "forget, test %", "retain, test %", "of the base's, %"),
+        *("method", "λ", "forget, test %", "retain, test %", "of the base's, %", "forget at 95 %"),
         *(["average gap"] if compared else []),
     ]
     rows = [
@@ -79,6 +80,7 @@ def of_one(results: Results) -> str:
             percent(row.test.forget),
             percent(row.test.retain),
             percent(row.test.retain / base.test.retain),
+            ABSENT if row is base else percent(results.matched(row).at[LEVELS.index(0.95)]),
             *([percent(results.average_gap(row), 2)] if compared else []),
         ]
         for row in results.rows
@@ -97,6 +99,8 @@ def _basis(results: Results) -> str:
         _range([getattr(member.validation, part) for member in results.pool]) for part in ("forget", "retain")
     )
     return (
+        "Forget at 95 %: lowest on validation while 95 % of the base's retain accuracy are kept, on straight"
+        " lines between the coefficients tried. "
         f"Chosen on {images['forget']:,} images to forget and {images['retain']:,} to retain. There the "
         f"fine-tuned models are right on {forget} % of what is to be forgotten (the base: "
         f"{percent(base.forget)} %) and on {retain} % of what is to be retained ({percent(base.retain)} %)."
