@@ -48,6 +48,12 @@ def test_published_accuracies_stand_beside(invoke, name, monkeypatch):
     assert done.returncode == 0, done.stderr
     assert "48.25" in done.stdout
     assert "48.18" in done.stdout
+    assert "*" not in done.stdout
+    of_others = published.Published(0.4825, 0.4818, "the wording of classes")
+    monkeypatch.setitem(published.PUBLISHED, "toy-grey", of_others)
+    shown = invoke("zero-shot", name, "toy-grey", "--quiet").stdout
+    assert "48.25*" in shown
+    assert "not of the same: toy-grey (the wording of classes)" in " ".join(shown.split())
 
 
 def test_the_published_mean_is_the_papers():
