@@ -19,7 +19,7 @@ from reporting.cases import Benchmark
 from reporting.gpu_tables import GPU_TABLES
 from reporting.plots import draw, stale
 from reporting.summary import speed, summary
-from reporting.tables import TABLES, Benchmarks
+from reporting.tables import TABLES, Benchmarks, machines
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
@@ -42,9 +42,19 @@ NAMES = (
 _SECTION = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def rendered(text: str, benchmarks: Benchmarks) -> str:
+#: The folder beside the result files for what was measured again on another machine.
+OTHER = "avx2"
+
+
+def loaded(folder: Path) -> Benchmarks:
+    """Every benchmark's result file."""
+    return {name: Benchmark.load(folder / f"{name}.json") for name in NAMES}
+
+
+def rendered(text: str, benchmarks: Benchmarks, other: Benchmarks) -> str:
     """A page with its tables made anew."""
     tables = {**TABLES, **GPU_TABLES, "summary": summary, "speed": speed}
+    tables["other_machine"] = lambda _: f"{summary(other, measured=True)}\n\n{machines(other)}"
     return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]](benchmarks)}\n\n{found[3]}", text)
 
 
@@ -55,8 +65,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
     parser.add_argument("--results", type=options.folder, default=FOLDER, help="folder of the result files")
     arguments = parser.parse_args()
-    benchmarks = {name: Benchmark.load(arguments.results / f"{name}.json") for name in NAMES}
-    new = {page: rendered(page.read_text(), benchmarks) for page in PAGES}
+    benchmarks, other = loaded(arguments.results), loaded(arguments.results / OTHER)
+    new = {page: rendered(page.read_text(), benchmarks, other) for page in PAGES}
     if arguments.check:
         differing = [page.name for page, text in new.items() if text != page.read_text()]
         if differing := [*differing, *stale(benchmarks, PLOTS)]:

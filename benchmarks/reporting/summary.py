@@ -186,10 +186,11 @@ TARGETS = (
 )
 
 
-def summary(benchmarks: Benchmarks) -> str:
-    """All targets."""
+def summary(benchmarks: Benchmarks, *, measured: bool = False) -> str:
+    """All targets, or those that something was measured for."""
+    targets = [target for target in TARGETS if not measured or any(True for _ in target.values(benchmarks))]
     return table(
-        ["what", "target", "measured, least … most", "met"], [target.row(benchmarks) for target in TARGETS]
+        ["what", "target", "measured, least … most", "met"], [target.row(benchmarks) for target in targets]
     )
 
 
