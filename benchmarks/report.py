@@ -40,8 +40,6 @@ NAMES = (
     *GPU_TABLES,
 )
 _SECTION = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
 #: The folder beside the result files for what was measured again on another machine.
 OTHER = "avx2"
 

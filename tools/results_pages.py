@@ -113,14 +113,19 @@ def _range(shares: list[float]) -> str:
 
 def sections(text: str) -> dict[str, list[str]]:
     """The folders that a page shows, and the runs in each."""
-    return {found[2]: (found[3] or found[2]).split() for found in _SECTION.finditer(text)}
+    return {found[2]: _runs_in(found) for found in _SECTION.finditer(text)}
+
+
+def _runs_in(section: re.Match[str]) -> list[str]:
+    """Those that are named, or the one that is in the folder itself."""
+    return (section[3] or section[2]).split()
 
 
 def rendered(text: str, runs: dict[str, Results]) -> str:
     """A page with its tables made anew."""
 
     def section(found: re.Match[str]) -> str:
-        shown = table([runs[name] for name in (found[3] or found[2]).split()])
+        shown = table([runs[name] for name in _runs_in(found)])
         return f"{found[1]}\n{shown}\n\n{found[4]}"
 
     return _SECTION.sub(section, text)
@@ -142,9 +147,9 @@ def main() -> None:
         return
     for page in stale:
         page.write_text(new[page], encoding="utf-8")
-    for page in PAGES:
-        for name, shown in sections(new[page]).items():
-            draw_matched([runs[each] for each in shown], FOLDER / name / "curves.png")
+    # A folder that both pages show is drawn once.
+    for name, shown in sections("".join(new.values())).items():
+        draw_matched([runs[each] for each in shown], FOLDER / name / "curves.png")
 
 
 if __name__ == "__main__":

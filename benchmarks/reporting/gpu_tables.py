@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from . import bounds
-from .cases import Benchmark, Case, number, table
+from .cases import MISSING, Benchmark, Case, number, table
 
 Benchmarks = Mapping[str, Benchmark]
 
@@ -54,7 +54,7 @@ def gpu_kernel(benchmarks: Benchmarks) -> str:
             number(case.bandwidth("merge")),
             bounds.GPU_OVER_COPY.shown(over_copy(case)),
             *(
-                bound.shown(case.ratio(peer, "merge"), digits=2) if case.has(peer) else "–"
+                bound.shown(case.ratio(peer, "merge"), digits=2) if case.has(peer) else MISSING
                 for peer, bound in bounds.GPU_PEERS.items()
             ),
             case.spread("merge", 1e3),

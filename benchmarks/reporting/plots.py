@@ -67,7 +67,7 @@ def _roofline(benchmarks: Benchmarks) -> Figure | None:
     figure = Figure((3.2 * len(dtypes) + 0.6, 2.8 * len(sets) + 0.2))
     axes = figure.subplots(len(sets), len(dtypes), sharey="row", squeeze=False)
     for axis, (used, dtype) in zip(axes.flat, itertools.product(sets, dtypes), strict=True):
-        if panel := benchmarks["kernel"].where(instruction_set=used, dtype=dtype):
+        if panel := kernel_cases(benchmarks, instruction_set=used, dtype=dtype):
             _bandwidths(axis, panel)
             _label(axis, f"{_DTYPES[dtype]}, {_SETS[used]}", "fine-tuned models N")
         else:
@@ -81,8 +81,7 @@ def _roofline(benchmarks: Benchmarks) -> Figure | None:
 
 
 def _bandwidths(axis: Axes, cases: Sequence[Case]) -> None:
-    """Lines by N of reading and of whatever was measured for all cases."""
-    cases = sorted(cases, key=lambda case: case.parameters["models"])
+    """Lines of reading and of whatever was measured for all cases, which are in the order of N."""
     models = [case.parameters["models"] for case in cases]
     lines = {"plain read": [case.read_bandwidth() for case in cases]}
     for variant in _VARIANTS:

@@ -194,14 +194,10 @@ def summary(benchmarks: Benchmarks, *, measured: bool = False) -> str:
     )
 
 
-def _fp32_of_eight(case: Case) -> bool:
-    return (case.parameters["dtype"], case.parameters["models"]) == ("float32", 8)
-
-
 def speed(benchmarks: Benchmarks) -> str:
     """The few lines for the README."""
     rows: list[list[str]] = []
-    cases = [case for case in kernel_cases(benchmarks) if _fp32_of_eight(case)]
+    cases = kernel_cases(benchmarks, dtype="float32", models=8)
     if cases:
         sets = " / ".join(case.parameters["instruction_set"] for case in cases)
         bandwidths = " / ".join(number(case.bandwidth("merge")) for case in cases)

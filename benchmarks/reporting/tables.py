@@ -22,10 +22,10 @@ _DTYPES = ("float32", "bfloat16", "float16")
 INSTRUCTION_SETS = ("avx512", "avx2", "neon", "scalar")
 
 
-def kernel_cases(benchmarks: Benchmarks) -> list[Case]:
-    """By the instruction set that was used, then by dtype and N."""
+def kernel_cases(benchmarks: Benchmarks, **parameters: object) -> list[Case]:
+    """Those with these parameters, by the instruction set that was used, then by dtype and N."""
     return sorted(
-        benchmarks["kernel"].cases,
+        benchmarks["kernel"].where(**parameters),
         key=lambda case: (
             INSTRUCTION_SETS.index(case.parameters["instruction_set"]),
             _DTYPES.index(case.parameters["dtype"]),
@@ -376,7 +376,7 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
         "load after": [f"{run['load_after'][0]:.2f}" for run in runs],
     }
     columns = {name: cells for name, cells in columns.items() if any(cells)}
-    rows = zip(*([cell or "–" for cell in cells] for cells in columns.values()), strict=True)
+    rows = zip(*([cell or MISSING for cell in cells] for cells in columns.values()), strict=True)
     return table(list(columns), list(rows))
 
 
