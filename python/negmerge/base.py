@@ -8,7 +8,6 @@ from dataclasses import asdict
 from .checkpoint import load_weights, save_weights
 from .clip_base import clip_base
 from .console import Reporter
-from .file_checksum import sha256_of
 from .from_scratch import trained_from_scratch
 from .keys import content_key, derived_seed
 from .methods.interface import Checkpoint
@@ -54,7 +53,7 @@ def make_base(task: Task, folder: RunFolder, reporter: Reporter) -> tuple[Checkp
 def base_row(task: Task, base: Checkpoint, folder: RunFolder) -> Row:
     """What the base scores: a stage of its own, as the same base may serve another forget set."""
     measures = task.compares_with_reference
-    key = content_key("base scores", base.key, sha256_of([base.path]), task.division_key, measures)
+    key = content_key("base scores", base.key, base.sha256, task.division_key, measures)
     artefact = folder.base_scores
     if (recorded := finished(artefact, key, Row.from_dict)) is not None:
         return recorded

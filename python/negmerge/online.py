@@ -69,7 +69,7 @@ class OnlineMerging:
         self._base = base
         self._merges = merges
         self._folder = folder
-        self._key = content_key("online", base.key, sha256_of([base.path]), list(merges))
+        self._key = content_key("online", base.key, base.sha256, list(merges))
         self._keys: list[str] = []
         self._members: list[Member] = []
         self._patches: dict[str, str] = {}

@@ -17,7 +17,6 @@ from .claim import claim
 from .compute import Compute
 from .console import Reporter
 from .devices import all_devices
-from .file_checksum import sha256_of
 from .judging import Judge
 from .keys import content_key
 from .methods import REFERENCE
@@ -165,7 +164,7 @@ def _results(task: Task, folder: RunFolder, reporter: Reporter, way: Way) -> Res
         versions=versions(),
         agreement=pool.agreement,
         pool_kept=pool.online is None,
-        base_sha256=sha256_of([base.path]),
+        base_sha256=base.sha256,
         split_keys={one.label: one.key for one in task.sets},
         origin=_origin(folder, len(pool.members), recipe.methods),
     )

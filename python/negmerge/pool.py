@@ -11,7 +11,6 @@ from typing import Protocol
 from .agreement import Agreement, pool_agreement
 from .console import Reporter, Stage
 from .devices import CPU
-from .file_checksum import sha256_of
 from .finetuning import Job, finetune
 from .keys import content_key
 from .methods.interface import Checkpoint, OnlinePool
@@ -63,7 +62,7 @@ def member_keys(task: Task, base: Checkpoint) -> list[str]:
     kind = ["linearised"] if spec.linearised else []
     shared = content_key(
         base.key,
-        sha256_of([base.path]),
+        base.sha256,
         task.forget_key,
         spec.freeze,
         spec.freeze_statistics,

@@ -62,8 +62,9 @@ _PROTOCOLS = ("paper", "salun")
 class Data(Section):
     """A data set, and how it is split. Its name alone will do.
 
-    folder: where it is; by default in its folder of the data folder. image_size: side in pixels of images
-    that are read from files. validation: ``paper`` (a tenth of the published training images, at most
+    folder: where it is; by default in its folder of the data folder. label: what the set is called in the
+    run; by default its name, or that of the folder of an ``image-folder``. image_size: side in pixels of
+    images that are read from files. validation: ``paper`` (a tenth of the published training images, at most
     5,000), ``salun`` (a tenth of every class of these), or a share of every class; the default is
     ``paper``, or 0.25 for a data set without published splits. test: share of such a data set that is the
     test split, 0.25 by default. split_seed: what the splits are drawn with: 0 by default for ``paper``, 2 for
@@ -72,6 +73,7 @@ class Data(Section):
 
     name: Annotated[str, AfterValidator(DATA_SETS.check)]
     folder: Annotated[str, Field(min_length=1)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     image_size: Side | None = None
     validation: Annotated[float | str, PlainValidator(_validation)] | None = None
     test: Share | None = None
@@ -83,8 +85,10 @@ class Data(Section):
         return {"name": value} if isinstance(value, str) else value
 
     @property
-    def label(self) -> str:
-        """What the set is called in a run: its name; an image folder has that of the folder."""
+    def called(self) -> str:
+        """The label, given or not."""
+        if self.label is not None:
+            return self.label
         if self.name == "image-folder" and self.folder is not None:
             return Path(self.folder).expanduser().name
         return self.name
@@ -374,9 +378,12 @@ class Recipe(Section):
             raise ValueError(
                 "give either forget, a part of the data set, or retain, data sets beside the one to forget"
             )
-        labels = [one.label for one in self.data_sets]
+        labels = [one.called for one in self.data_sets]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"data and retain name {', '.join(twice)} more than once")
+            raise ValueError(
+                f"data and retain name {', '.join(twice)} more than once; give other data of that name "
+                "a label of their own"
+            )
         if self.retain is not None and not knows_text(self.model.name):
             raise ValueError(
                 f"retain needs a model of images and text (open_clip/… or clip/…), and {self.model.name} "

@@ -184,10 +184,10 @@ def _prepared(
         except (DataError, RecipeError) as problem:
             problems.append(problem)
             sets.append(None)
-            data.append(PlannedData(spec.label, None, str(problem)))
+            data.append(PlannedData(spec.called, None, str(problem)))
         else:
             sets.append(one)
-            data.append(_planned(spec.label, one))
+            data.append(_planned(spec.called, one))
     if isinstance(why, MissingDataError):
         # The rest that does not take the data, and that Task.prepare did not come to.
         with _kept(problems):
@@ -227,7 +227,7 @@ def _training(specs: Sequence[Training], images: int | None, finished: int) -> P
 
 def _in_words(recipe: Recipe) -> str:
     """The forget set, as far as the recipe alone tells."""
-    forget, label = recipe.forget, recipe.data.label
+    forget, label = recipe.forget, recipe.data.called
     if forget is None:
         return f"all of {label}"
     if forget.classes is not None:

@@ -162,7 +162,7 @@ def test_killed_runs_go_on_to_the_same_results(finished, text, tmp_path):
 
 
 def test_a_forget_set_that_is_also_retained_is_refused(text, tmp_path, monkeypatch):
-    with pytest.raises(RecipeError, match="data and retain name toy-grey more than once"):
+    with pytest.raises(RecipeError, match=r"data and retain name toy-grey more than once.* label"):
         parse_recipe(text.replace("[toy-colour, ", "[toy-grey, "), "recipe")
     monkeypatch.setitem(DATA_SETS._entries, "toy-twin", "toy_sets:GREY")
     twin = text.replace("[toy-colour, ", "[toy-twin, ")
@@ -183,19 +183,25 @@ def test_a_corrupt_image_is_one_error_that_names_it(text, tmp_path):
 
 
 def test_two_processes_fine_tune_the_same_pool(text, tmp_path):
-    """Each of them has the heads that the base's text tower made. They see no toy sets, but files."""
+    """Each of them has the heads that the base's text tower made. They see no toy sets, but files.
+
+    Two folders of one name go together by their labels.
+    """
     sets = []
-    for seed, name, kinds in ((0, "pets", ("cat", "dog")), (100, "birds", ("hen", "owl"))):
+    for seed, name, kinds in ((0, "pets/images", ("cat", "dog")), (100, "birds/images", ("hen", "owl"))):
         for split in ("train", "test"):
             for kind in kinds:
                 for number in range(8):
                     picture(tmp_path / name / split / kind / f"{number}.png", seed + number)
-        sets.append(f"{{name: image-folder, folder: {tmp_path / name}, image_size: 8, validation: 0.25}}")
+        one = f"name: image-folder, folder: {tmp_path / name}, image_size: 8, validation: 0.25"
+        sets.append(f"{{{one}, label: {name.split('/')[0]}}}")
     text = text.replace("{name: toy-grey}", sets[0]).replace("[toy-colour, toy-large]", f"[{sets[1]}]")
     found = []
     for devices in (("cpu",), ("cpu", "cpu")):
         root = tmp_path / str(len(devices))
-        run_text(text, root, way=Way(devices))
+        results = run_text(text, root, way=Way(devices))
+        assert [*results.data_sha256] == ["pets", "birds"]
+        assert results.forgotten == "all of pets"
         found.append({name: digest for name, digest in checksums(root).items() if name.startswith("pool/")})
     assert len(found[0]) == 3
     assert found[0] == found[1]

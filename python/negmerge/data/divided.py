@@ -27,7 +27,7 @@ class DataSet:
         """seed: of splits that are drawn as shares. Raises :class:`~negmerge.errors.DataError`."""
         folder = None if spec.folder is None else Path(spec.folder).expanduser()
         images = DATA_SETS.get(spec.name).load(folder, spec.image_size)
-        return cls(spec.label, images, split(images, spec, seed))
+        return cls(spec.called, images, split(images, spec, seed))
 
     @property
     def sha256(self) -> str:

@@ -26,6 +26,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -34,17 +35,23 @@ from torch import nn
 from ..compute import Compute
 from ..console import Reporter
 from ..data.examples import Examples
+from ..file_checksum import sha256_of
 from ..recipe import Training
 from ..run_folder import RunFolder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint file, the content key of the stage that wrote it, and the seconds of its training."""
 
     path: Path
     key: str
     seconds: float
+
+    @cached_property
+    def sha256(self) -> str:
+        """The checksum of the file, which is read once."""
+        return sha256_of([self.path])
 
 
 @dataclass(frozen=True, slots=True)
