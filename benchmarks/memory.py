@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness import options
 from harness.checkpoints import paths_of, workplace, write_hollow
+from harness.command_line import negmerge
 from harness.models import Shapes, elements, squares
 from harness.processes import peak
 
@@ -37,7 +38,7 @@ def merge_peak(folder: Path, model: Shapes, models: int) -> int:
     paths, out = paths_of(folder, models), folder / "merged.safetensors"
     for path in paths:
         write_hollow(path, model)
-    command = [sys.executable, "-m", "negmerge", "merge", *paths, "-o", out]
+    command = negmerge("merge", *paths, "-o", out)
     try:
         return peak([*command, "--max-memory", MAX_MEMORY, "--quiet"])
     finally:

@@ -9,7 +9,8 @@ processes of their own, timed in interleaved rounds. Three kinds of storage:
   of the system. dd read: all inputs, one after the other, `iflag=direct bs=4M`. dd write: a file of the
   output's size out of the page cache, `oflag=direct`, synced.
 
-The merge syncs its output too. It is compared with the in-memory merge bit for bit, once.
+The merge syncs its output too, and is compared with the in-memory merge bit for bit, once. How much of it is
+start-up is told by a merge of nine small files.
 
     python benchmarks/out_of_core.py --storage tmpfs
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 from harness import options
 from harness.checkpoints import drop_cache, filesystem, has_direct_io, workplace, write_pool
+from harness.command_line import negmerge
 from harness.processes import in_child, run
 from harness.samples import median
 from harness.timing import Measurement, interleave
@@ -33,9 +35,12 @@ PLACES = {"tmpfs": Path("/dev/shm"), "cached": Path("/var/tmp"), "cold": Path("/
 MODELS = 8
 
 
-def variants(storage: str, paths: Sequence[Path], copy: Path, merged: Path) -> dict[str, Measurement]:
-    """The merge and what it is compared with."""
-    merge = [sys.executable, "-m", "negmerge", "merge", *paths, "-o", merged, "--quiet"]
+def variants(
+    storage: str, paths: Sequence[Path], small: Sequence[Path], copy: Path, merged: Path
+) -> dict[str, Measurement]:
+    """The merge, what it is compared with, and a merge of small files."""
+    merge, start = (negmerge("merge", *files, "-o", merged, "--quiet") for files in (paths, small))
+    started = {"start-up": process(start, before=lambda: fresh(merged))}
     if storage == "cold":
         read = 'for f; do dd if="$f" of=/dev/null iflag=direct bs=4M status=none || exit; done'
         write = 'dd if="$1" of="$2" oflag=direct conv=fsync bs=4M status=none'
@@ -43,11 +48,13 @@ def variants(storage: str, paths: Sequence[Path], copy: Path, merged: Path) -> d
             "dd read": shell(read, paths, before=lambda: drop_all(paths)),
             "dd write": shell(write, [paths[0], copy], before=lambda: fresh(copy, read=paths[0])),
             "merge": process(merge, before=lambda: fresh(merged, drop=paths)),
+            **started,
         }
     return {
         "cat": shell('cat "$@" > /dev/null', paths),
         "cp": shell('cp "$1" "$2" && sync "$2"', [paths[0], copy], before=lambda: fresh(copy)),
         "merge": process(merge, before=lambda: fresh(merged)),
+        **started,
     }
 
 
@@ -120,9 +127,9 @@ def main() -> None:
             if not fits(storage, folder):
                 print(f"without {storage}: {folder} is not on such storage; give --folder", file=sys.stderr)
                 continue
-            paths = write_pool(folder, model, MODELS)
+            paths, small = write_pool(folder, model, MODELS), write_pool(folder / "small", "small", MODELS)
             merged, copy = folder / "merged.safetensors", folder / "copy.safetensors"
-            seconds = interleave(variants(storage, paths, copy, merged), options.rounds(arguments))
+            seconds = interleave(variants(storage, paths, small, copy, merged), options.rounds(arguments))
             in_child(compare_in_memory, paths, merged)
             facts = {"filesystem": filesystem(folder), "file_bytes": paths[0].stat().st_size}
             fresh(merged)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from harness import options
 from harness.checkpoints import filesystem, workplace, write_pool
+from harness.command_line import negmerge
 from harness.environments import InstallError, environment
 from harness.processes import in_child, run
 from harness.samples import median
@@ -49,7 +50,7 @@ class Pool:
         return self.folder / f"{name.replace(', ', '-').replace(' ', '-')}.safetensors"
 
     def negmerge(self, out: Path) -> list[object]:
-        return [sys.executable, "-m", "negmerge", "merge", *self.paths, "-o", out, "--quiet"]
+        return negmerge("merge", *self.paths, "-o", out, "--quiet")
 
     def torch_script(self, out: Path) -> list[object]:
         return [sys.executable, PROGRAMS / "torch_loop.py", *self.paths, out]

@@ -8,18 +8,20 @@ The help pages, and a merge of three small files, beside the bare interpreter an
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import options
 from harness.checkpoints import workplace, write_pool
+from harness.command_line import negmerge
 from harness.processes import run
 from harness.samples import median
 from harness.timing import Measurement, interleave
 
 
-def process(*words: object) -> Measurement:
-    """Time a process of this interpreter."""
-    return lambda: run([sys.executable, *words]).seconds
+def process(command: Sequence[object]) -> Measurement:
+    """Time a process."""
+    return lambda: run(command).seconds
 
 
 def main() -> None:
@@ -29,13 +31,13 @@ def main() -> None:
     with workplace(None) as folder:
         paths = write_pool(folder, "small", 2)
         out: Path = folder / "merged.safetensors"
-        merge = ("merge", *paths, "-o", out, "--overwrite", "--quiet")
+        merge = negmerge("merge", *paths, "-o", out, "--overwrite", "--quiet")
         variants = {
-            "python -c pass": process("-c", "pass"),
-            "negmerge --help": process("-m", "negmerge", "--help"),
-            "negmerge merge --help": process("-m", "negmerge", "merge", "--help"),
-            "negmerge merge": process("-m", "negmerge", *merge),
-            "python -c 'import torch'": process("-c", "import torch"),
+            "python -c pass": process([sys.executable, "-c", "pass"]),
+            "negmerge --help": process(negmerge("--help")),
+            "negmerge merge --help": process(negmerge("merge", "--help")),
+            "negmerge merge": process(merge),
+            "python -c 'import torch'": process([sys.executable, "-c", "import torch"]),
         }
         seconds = interleave(variants, options.rounds(arguments))
         facts = {"bytes": [path.stat().st_size for path in [*paths, out]]}

@@ -252,7 +252,7 @@ def patch(benchmarks: Benchmarks) -> str:
 
 def yardstick(case: Case) -> list[str]:
     """What a merge between files is compared with."""
-    return [name for name in case.seconds if name != "merge"]
+    return [name for name in case.seconds if name not in ("merge", "start-up")]
 
 
 def out_of_core(benchmarks: Benchmarks) -> str:
@@ -263,13 +263,14 @@ def out_of_core(benchmarks: Benchmarks) -> str:
             case.facts["filesystem"],
             *(f"{name}: {case.spread(name)}" for name in yardstick(case)),
             case.spread("merge"),
+            case.spread("start-up") if case.has("start-up") else MISSING,
             case.spread_over_sum("merge", yardstick(case), bounds.FILES.get(case.parameters["storage"])),
             str(case.rounds),
         ]
         for case in benchmarks["out_of_core"].cases
     ]
-    head = ["storage", "file system", "reading s", "writing s", "merge s", "merge over both (quartiles)"]
-    return table([*head, "rounds"], rows)
+    head = ["storage", "file system", "reading s", "writing s", "merge s", "of that start-up s"]
+    return table([*head, "merge over both (quartiles)", "rounds"], rows)
 
 
 def memory(benchmarks: Benchmarks) -> str:

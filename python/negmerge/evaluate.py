@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from .compute import CPU, Compute
 from .data.examples import Examples, Part
+from .frozen_front import FrozenFront
 from .metrics.accuracy import accuracy
 from .metrics.measures import Measures, measuring
 from .metrics.outputs import Outputs
@@ -51,11 +53,15 @@ Measuring = Callable[[], tuple[Scores, Measures]]
 
 
 class Evaluation:
-    """Evaluates models on the validation and the test split."""
+    """Evaluates models on the validation and the test split.
 
-    def __init__(self, parts: Mapping[Split, Part], compute: Compute) -> None:
+    frozen: names of parameters that most of the models share.
+    """
+
+    def __init__(self, parts: Mapping[Split, Part], compute: Compute, frozen: Collection[str] = ()) -> None:
         self._parts = parts
         self._compute = compute
+        self._front = FrozenFront(frozen)
 
     def scores(self, model: nn.Module, split: Held) -> Scores:
         """Accuracies on one split, without augmentation."""
@@ -133,13 +139,22 @@ class Evaluation:
         return lambda: (scores, measures())
 
     def _outputs(self, model: nn.Module, examples: Examples) -> Outputs:
-        return outputs(model, examples, self._compute)
+        return outputs(model, examples, self._compute, self._front)
 
 
-def outputs(model: nn.Module, examples: Examples, compute: Compute = CPU) -> Outputs:
-    """What ``model`` says of all examples, by their head."""
-    answer, batches = _answering(model, examples.head, compute), examples.batches(_BATCH)
-    logits, labels = zip(*((answer(images), labels) for images, labels in batches), strict=True)
+def outputs(
+    model: nn.Module, examples: Examples, compute: Compute = CPU, front: FrozenFront | None = None
+) -> Outputs:
+    """What ``model`` says of all examples, by their head.
+
+    front: what is known of them already.
+    """
+    answer, batches = _answering(model, examples.head, compute, front), examples.batches(_BATCH)
+    these = examples.label, sha256(examples.rows.tobytes()).digest()
+    logits, labels = zip(
+        *((answer(images, (*these, place)), labels) for place, (images, labels) in enumerate(batches)),
+        strict=True,
+    )
     return Outputs(torch.cat(logits).cpu(), torch.cat(labels))
 
 
@@ -148,19 +163,23 @@ def predict(
 ) -> torch.Tensor:
     """Logits ``[n, classes]``, in memory, of uint8 images ``[n, channels, height, width]``, in eval mode."""
     answer = _answering(model, head, compute)
-    return torch.cat([answer(batch) for batch in torch.split(images, _BATCH)]).cpu()
+    return torch.cat([answer(batch, None) for batch in torch.split(images, _BATCH)]).cpu()
 
 
 def _answering(
-    model: nn.Module, head: nn.Module | None, compute: Compute
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Logits of a batch, on the device: nothing waits for it before the next batch is on its way."""
+    model: nn.Module, head: nn.Module | None, compute: Compute, front: FrozenFront | None = None
+) -> Callable[[torch.Tensor, Hashable], torch.Tensor]:
+    """Logits of a batch, on the device: nothing waits for it before the next batch is on its way.
+
+    The batch is given with its name for ``front``.
+    """
     model.to(compute.device).eval()
     head = nn.Identity() if head is None else head.to(compute.device)
+    asked = (front or FrozenFront(())).through(model)
 
-    def answer(images: torch.Tensor) -> torch.Tensor:
+    def answer(images: torch.Tensor, name: Hashable) -> torch.Tensor:
         with torch.inference_mode():
-            logits: torch.Tensor = head(model(compute.pixels(images))).float()
+            logits: torch.Tensor = head(asked(name, lambda: compute.pixels(images))).float()
             return logits
 
     return answer

@@ -116,7 +116,8 @@ class Task:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        return Evaluation(self.parts, self.compute)
+        frozen = frozen_parameters(self._initial, self.recipe.pool.freeze)
+        return Evaluation(self.parts, self.compute, frozen)
 
     def training_examples(self, part: Literal["forget", "retain"]) -> tuple[Examples, ...]:
         """Of the training split: what is to be forgotten, or what of each data set is to be retained."""

@@ -141,9 +141,10 @@ class TestCold:
         asked: list[Path] = []
         monkeypatch.setattr(out_of_core, "drop_cache", asked.append)
         monkeypatch.setattr(out_of_core, "run", lambda command: Finished(1.0, 0, b""))
-        paths = paths_of(tmp_path, 2)
+        paths, small = paths_of(tmp_path, 2), paths_of(tmp_path / "small", 2)
         for storage in ("tmpfs", "cached", "cold"):
-            for measure in out_of_core.variants(storage, paths, tmp_path / "copy", tmp_path / "out").values():
+            timed = out_of_core.variants(storage, paths, small, tmp_path / "copy", tmp_path / "out")
+            for measure in timed.values():
                 measure()
             assert bool(asked) == (storage == "cold")
         monkeypatch.setattr(out_of_core, "filesystem", lambda folder: "tmpfs")
