@@ -57,7 +57,11 @@ def emulated_cuda(build_root: Path) -> ModuleType:
 
     built = os.environ.get("NEGMERGE_TEST_CUDA_MODULE")
     if built is None:
-        folder = build(build_root / "emulated", "_cuda_emulated", "-DNEGMERGE_CUDA_EMULATED=ON")
+        folder = build(
+            build_root / "emulated",
+            "_cuda_emulated",
+            *("-DNEGMERGE_CUDA_EMULATED=ON", "-DNEGMERGE_WERROR=ON"),
+        )
         (found,) = folder.rglob("emulated/_cuda.*.so")
         built = str(found)
     return load(Path(built))

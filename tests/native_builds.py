@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,14 +59,21 @@ def sanitizer_options(compiler: str, folder: Path, sanitizer: str) -> list[str]:
     return options
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Within, no other test process makes what ``path`` stands for."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def build(folder: Path, target: str, *options: str) -> Path:
     """Configure and build ``target`` in ``folder``, which processes may share; return the folder."""
     pybind11 = pytest.importorskip("pybind11")
     cmake, ninja = tool("cmake"), tool("ninja")
     tool("c++")
     folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / "build"):
         run(
             *(cmake, "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"),
             *(f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"),
