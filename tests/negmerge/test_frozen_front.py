@@ -13,6 +13,7 @@ from negmerge.evaluate import Evaluation
 from negmerge.freezing import frozen_parameters
 from negmerge.frozen_front import FrozenFront
 from negmerge.models import MODELS
+from negmerge.models.linearised import Linearised
 from negmerge.recipe_file import embedded_recipe
 from torch import nn
 
@@ -179,3 +180,14 @@ def test_what_the_small_clips_freeze_is_a_front():
     assert torch.equal(answers[0], answers[2])
     assert [seen.count(layer) for layer in (trunk.conv_stem, trunk.blocks[4])] == [1, 1]
     assert seen.count(trunk.blocks[5]) == 1 + 1 + 2  # once to look whether it is one
+
+
+def test_expansions_go_on_from_what_the_front_made_too():
+    model, front = chain(), FrozenFront(FROZEN)
+    linearised = Linearised(model)
+    with torch.no_grad():
+        linearised.get_parameter("2.2.weight").add_(0.1)
+    expected = [linearised(numbers(batch)) for batch in range(2)]
+    for _ in range(2):
+        assert all(torch.equal(asked(front, linearised, batch), expected[batch]) for batch in range(2))
+    assert calls(lambda: [asked(front, linearised, batch) for batch in range(2)]) == 0

@@ -39,15 +39,20 @@ class Linearised(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         model: nn.Module = self.__dict__["_model"]
+        parameters = dict(self.named_parameters())
+        origin = {name: self._origin[name] for name in parameters}
+        # The derivative for what is frozen would be multiplied by zeros.
+        moving = {name: one for name, one in origin.items() if _moves(parameters[name], one)}
+
+        def f(moving: dict[str, torch.Tensor]) -> torch.Tensor:
+            answers: torch.Tensor = functional_call(model, {**origin, **moving}, inputs)
+            return answers
+
+        if not moving:
+            return f({})
         with _in_forward_mode():
-            parameters = dict(self.named_parameters())
-            change = {name: parameters[name] - origin for name, origin in self._origin.items()}
-
-            def f(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
-                answers: torch.Tensor = functional_call(model, parameters, inputs)
-                return answers
-
-            at_origin, difference, *_ = jvp(f, (self._origin,), (change,))
+            change = {name: parameters[name] - one for name, one in moving.items()}
+            at_origin, difference, *_ = jvp(f, (moving,), (change,))
         answers: torch.Tensor = at_origin + difference
         return answers
 
@@ -61,6 +66,12 @@ class Linearised(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._origin = {name: fn(origin) for name, origin in self._origin.items()}
         return self
+
+
+def _moves(parameter: torch.Tensor, origin: torch.Tensor) -> bool:
+    """Whether a parameter is trained or was changed."""
+    trained = torch.is_grad_enabled() and parameter.requires_grad
+    return trained or not torch.equal(parameter, origin)
 
 
 @contextmanager

@@ -187,6 +187,21 @@ def test_training_moves_what_is_not_frozen_and_no_statistics(build):
     assert train(expanded, EXAMPLES, SPEC, seed=2) < loss
 
 
+def test_what_was_changed_and_is_trained_no_more_counts_all_the_same(build):
+    """As the rest does, which is trained; what is neither takes no part."""
+    expanded = Linearised(build("resnet18"))
+    name = "network.layer1.0.conv1.weight"
+    moved(expanded, {key: (key == name) * one for key, one in offsets(expanded).items()}, 1.0)
+    with torch.no_grad():
+        expected = expanded(IMAGES)
+        expanded.load_state_dict(expanded.state_dict() | {name: expanded._origin[name]})
+        assert not torch.equal(expanded(IMAGES), expected)
+        moved(expanded, {key: (key == name) * one for key, one in offsets(expanded).items()}, 1.0)
+    for key, one in expanded.named_parameters():
+        one.requires_grad_(not key.startswith("network.layer1."))
+    torch.testing.assert_close(expanded(IMAGES), expected)
+
+
 def test_dropout_is_off_while_it_is_trained(build):
     expanded = Linearised(build("attention")).train()
     assert expanded.training
