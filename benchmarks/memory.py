@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import options
 from harness.checkpoints import paths_of, workplace, write_hollow
-from harness.command_line import negmerge
+from harness.command_line import compile_packages, negmerge
 from harness.models import Shapes, elements, squares
 from harness.processes import peak
 
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--models", type=options.count, nargs="+", help=f"default: {MODELS}")
     parser.add_argument("--folder", type=Path, help="where the files lie (default: a temporary folder)")
     arguments = parser.parse_args()
+    compile_packages()
     results = options.results(arguments, "memory")
     sizes = arguments.gigabytes or (QUICK_SIZES_GB if arguments.quick else SIZES_GB)
     models = arguments.models or (QUICK_MODELS if arguments.quick else MODELS)

@@ -24,7 +24,7 @@ from typing import Any
 
 from harness import options
 from harness.checkpoints import drop_cache, filesystem, has_direct_io, workplace, write_pool
-from harness.command_line import negmerge
+from harness.command_line import compile_packages, negmerge
 from harness.processes import in_child, run
 from harness.samples import median
 from harness.timing import Measurement, interleave
@@ -39,8 +39,10 @@ def variants(
     storage: str, paths: Sequence[Path], small: Sequence[Path], copy: Path, merged: Path
 ) -> dict[str, Measurement]:
     """The merge, what it is compared with, and a merge of small files."""
-    merge, start = (negmerge("merge", *files, "-o", merged, "--quiet") for files in (paths, small))
-    started = {"start-up": process(start, before=lambda: fresh(merged))}
+    merge = negmerge("merge", *paths, "-o", merged, "--quiet")
+    small_merged = small[0].with_name(merged.name)
+    start = negmerge("merge", *small, "-o", small_merged, "--quiet")
+    start_up = {"start-up": process(start, before=lambda: fresh(small_merged))}
     if storage == "cold":
         read = 'for f; do dd if="$f" of=/dev/null iflag=direct bs=4M status=none || exit; done'
         write = 'dd if="$1" of="$2" oflag=direct conv=fsync bs=4M status=none'
@@ -48,13 +50,13 @@ def variants(
             "dd read": shell(read, paths, before=lambda: drop_all(paths)),
             "dd write": shell(write, [paths[0], copy], before=lambda: fresh(copy, read=paths[0])),
             "merge": process(merge, before=lambda: fresh(merged, drop=paths)),
-            **started,
+            **start_up,
         }
     return {
         "cat": shell('cat "$@" > /dev/null', paths),
         "cp": shell('cp "$1" "$2" && sync "$2"', [paths[0], copy], before=lambda: fresh(copy)),
         "merge": process(merge, before=lambda: fresh(merged)),
-        **started,
+        **start_up,
     }
 
 
@@ -121,6 +123,7 @@ def main() -> None:
         "--folder", type=Path, help="where the files lie, and stay (default: a temporary folder)"
     )
     arguments = parser.parse_args()
+    compile_packages()
     results, model = options.results(arguments, "out_of_core"), "small" if arguments.quick else "vit-b32"
     for storage in arguments.storage:
         with workplace(arguments.folder, PLACES[storage]) as folder:

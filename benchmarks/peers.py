@@ -24,7 +24,7 @@ from pathlib import Path
 
 from harness import options
 from harness.checkpoints import filesystem, workplace, write_pool
-from harness.command_line import negmerge
+from harness.command_line import compile_packages, negmerge
 from harness.environments import InstallError, environment
 from harness.processes import in_child, run
 from harness.samples import median
@@ -128,6 +128,7 @@ def main() -> None:
     arguments = parser.parse_args()
     peers = arguments.peers if arguments.peers is not None else QUICK_PEERS if arguments.quick else PEERS
     model = "small" if arguments.quick else arguments.model
+    compile_packages()
     results = options.results(arguments, "peers")
     with workplace(arguments.folder, Path("/dev/shm")) as folder:
         pool = Pool(folder, model)

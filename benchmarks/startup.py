@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness import options
 from harness.checkpoints import workplace, write_pool
-from harness.command_line import negmerge
+from harness.command_line import compile_packages, negmerge
 from harness.processes import run
 from harness.samples import median
 from harness.timing import Measurement, interleave
@@ -27,6 +27,7 @@ def process(command: Sequence[object]) -> Measurement:
 def main() -> None:
     parser = options.parser(__doc__)
     arguments = parser.parse_args()
+    compile_packages()
     results = options.results(arguments, "startup")
     with workplace(None) as folder:
         paths = write_pool(folder, "small", 2)

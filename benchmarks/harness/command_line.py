@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import compileall
-import functools
 import sys
 from importlib.util import find_spec
 
 
 def negmerge(*arguments: object) -> list[object]:
     """The command that runs ``negmerge`` with these arguments."""
-    _compile_packages()
     return [sys.executable, "-m", "negmerge", *arguments]
 
 
-@functools.cache
-def _compile_packages() -> None:
-    """Leave bytecode beside the sources, as pip does.
+def compile_packages() -> None:
+    """Leave bytecode beside the sources of both packages, as pip does.
 
     Sources that are used in place have none where Python may not write it (``PYTHONDONTWRITEBYTECODE``), and
     every process would compile them anew.

@@ -51,7 +51,12 @@ def make_base(task: Task, folder: RunFolder, reporter: Reporter) -> tuple[Checkp
 
 
 def base_row(task: Task, base: Checkpoint, folder: RunFolder) -> Row:
-    """What the base scores: a stage of its own, as the same base may serve another forget set."""
+    """What the base scores: a stage of its own, as the same base may serve another forget set.
+
+    The task's evaluation expects models with the frozen layers of this one from then on.
+    """
+    if task.recipe.pool.freeze:
+        task.evaluation.expect(load_weights(task.build_model(), base.path))
     measures = task.compares_with_reference
     key = content_key("base scores", base.key, base.sha256, task.division_key, measures)
     artefact = folder.base_scores

@@ -63,6 +63,10 @@ class Evaluation:
         self._compute = compute
         self._front = FrozenFront(frozen)
 
+    def expect(self, base: nn.Module) -> None:
+        """Most models to come have the frozen layers of ``base``. Before any is evaluated."""
+        self._front.expect(base)
+
     def scores(self, model: nn.Module, split: Held) -> Scores:
         """Accuracies on one split, without augmentation."""
         part = self._parts[split]
@@ -115,7 +119,9 @@ class Evaluation:
         train = self._parts["train"]
         (retain,) = train.retain
         fewer = retain.spread(self._retained_on(split))
-        return self._outputs(model, train.forget), self._outputs(model, fewer)
+        # All that is retained is much, and a search does not ask about it.
+        front = self._front if split == "validation" else None
+        return self._outputs(model, train.forget), outputs(model, fewer, self._compute, front)
 
     def _retained_on(self, split: Held) -> int:
         """How many of the retained training images are looked at beside the held-out ones of ``split``."""
@@ -147,12 +153,12 @@ def outputs(
 ) -> Outputs:
     """What ``model`` says of all examples, by their head.
 
-    front: what is known of them already.
+    front: keeps what frozen layers make of the images, for the models that follow.
     """
     answer, batches = _answering(model, examples.head, compute, front), examples.batches(_BATCH)
-    these = examples.label, sha256(examples.rows.tobytes()).digest()
+    name = examples.label, sha256(examples.rows.tobytes()).digest()
     logits, labels = zip(
-        *((answer(images, (*these, place)), labels) for place, (images, labels) in enumerate(batches)),
+        *((answer(images, (*name, number)), labels) for number, (images, labels) in enumerate(batches)),
         strict=True,
     )
     return Outputs(torch.cat(logits).cpu(), torch.cat(labels))
@@ -175,11 +181,11 @@ def _answering(
     """
     model.to(compute.device).eval()
     head = nn.Identity() if head is None else head.to(compute.device)
-    asked = (front or FrozenFront(())).through(model)
+    through = (front or FrozenFront(())).through(model)
 
     def answer(images: torch.Tensor, name: Hashable) -> torch.Tensor:
         with torch.inference_mode():
-            logits: torch.Tensor = head(asked(name, lambda: compute.pixels(images))).float()
+            logits: torch.Tensor = head(through(name, lambda: compute.pixels(images))).float()
             return logits
 
     return answer

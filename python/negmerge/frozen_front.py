@@ -6,18 +6,20 @@ and so does whatever is merged of these. A search asks hundreds of such models a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator
+import copy
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-#: Bytes of intermediate results that are kept; images beyond them pass through the whole model every time.
+#: Bytes of activations that are kept; images beyond them pass through the whole model every time.
 _ROOM = 1 << 30
 
-#: Asks a model about a batch, which is named by a key, and made only if it is needed.
-Asking = Callable[[Hashable, Callable[[], torch.Tensor]], torch.Tensor]
+#: What a model says of a batch: called with the name of the batch, and with what makes its pixels, if they
+#: are needed.
+Answering = Callable[[Hashable, Callable[[], torch.Tensor]], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,58 +31,72 @@ class _Cut:
 
 
 class FrozenFront:
-    """The frozen modules at the front of a model, and what they made of images that were asked about.
+    """The frozen modules at the front of a model, and the activations that they made of images.
 
-    frozen: names of parameters that all models share. They are compared for every model: one with others
-    passes through as a whole, as does a model that is no chain of modules up to the first trained one. Either
-    way answers are the same to the bit.
+    frozen: names of parameters that most models share. A model whose front has other weights than the first
+    one asked, or the one expected, passes through as a whole, and so does one that is no chain of modules up
+    to the first trained one: answers are the same to the bit. Activations lie on the device of the models.
+    To be used by one thread.
     """
 
     def __init__(self, frozen: Collection[str]) -> None:
         self._frozen = frozenset(frozen)
-        self._state: list[torch.Tensor] | None = None
-        self._is_chain: dict[type[nn.Module], bool] = {}
-        self._made: dict[Hashable, torch.Tensor] = {}
+        self._expected: list[torch.Tensor] | None = None
+        self._are_chains: dict[type[nn.Module], bool] = {}
+        # By kind of model, which may compute the same front in another way, and batch.
+        self._activations: dict[tuple[type[nn.Module], Hashable], torch.Tensor] = {}
         self._room = _ROOM
 
-    def through(self, model: nn.Module) -> Asking:
-        """How to ask ``model``, which is in eval mode, without gradients."""
-        cut = _cut(model, self._frozen) if self._is_chain.get(type(model), True) else None
-        if cut is None or not self._is_shared_by(model, cut):
+    def expect(self, model: nn.Module) -> None:
+        """Models with the front of ``model`` are to come. Before any is asked."""
+        cut = _cut(model, self._frozen)
+        if cut is not None:
+            self._expected = [one.detach().clone() for one in _state(model, cut)]
+
+    def through(self, model: nn.Module) -> Answering:
+        """How to ask ``model``, which is in eval mode and on its device, without gradients."""
+        cut = _cut(model, self._frozen) if self._are_chains.get(type(model), True) else None
+        if cut is None or not self._has_front(model, cut):
             return lambda _, pixels: model(pixels())
-        return lambda key, pixels: self._asked(model, cut, key, pixels)
+        return lambda batch, pixels: self._answer(model, cut, batch, pixels)
 
-    def _is_shared_by(self, model: nn.Module, cut: _Cut) -> bool:
-        modules = [model.get_submodule(name) for name in cut.front]
-        state = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-        if self._state is None:
-            self._state = [tensor.detach().clone() for tensor in state]
-            return True
-        return len(state) == len(self._state) and all(map(_same, state, self._state))
+    def _has_front(self, model: nn.Module, cut: _Cut) -> bool:
+        if self._expected is None:
+            self.expect(model)
+        state, expected = list(_state(model, cut)), self._expected or []
+        return len(state) == len(expected) and all(
+            torch.equal(one, other.to(one.device)) for one, other in zip(state, expected, strict=True)
+        )
 
-    def _asked(
-        self, model: nn.Module, cut: _Cut, key: Hashable, pixels: Callable[[], torch.Tensor]
+    def _answer(
+        self, model: nn.Module, cut: _Cut, batch: Hashable, pixels: Callable[[], torch.Tensor]
     ) -> torch.Tensor:
         answer: torch.Tensor
-        made = self._made.get(key)
-        if made is not None and self._is_chain.get(type(model)):
+        kind = type(model)
+        activations = self._activations.get((kind, batch))
+        if activations is not None:
             with _skipped(model, cut.front):
-                answer = model(made.clone())
+                # A copy: later layers may write into their input.
+                answer = model(activations.clone())
             return answer
-        reached: list[torch.Tensor] = []
-        seam = model.get_submodule(cut.seam)
-        # Later layers may write into their input.
-        hook = seam.register_forward_pre_hook(lambda _, inputs: reached.extend(map(torch.clone, inputs[:1])))
-        try:
+        if self._room <= 0 or not self._are_chains.get(kind, True):
             answer = model(pixels())
-        finally:
-            hook.remove()
-        if type(model) not in self._is_chain:
-            self._is_chain[type(model)] = bool(reached) and _is_chain(model, cut, reached[0].clone(), answer)
-        if self._is_chain[type(model)] and made is None and reached[0].nbytes <= self._room:
-            self._room -= reached[0].nbytes
-            self._made[key] = reached[0]
+            return answer
+        answer, activations = _answer_and_activations(model, cut, pixels())
+        if kind not in self._are_chains:
+            self._are_chains[kind] = activations is not None and _is_chain(model, cut, pixels())
+        if activations is not None and self._are_chains[kind]:
+            self._room -= activations.nbytes
+            if self._room >= 0:
+                self._activations[kind, batch] = activations
         return answer
+
+
+def _state(model: nn.Module, cut: _Cut) -> Iterator[torch.Tensor]:
+    for name in cut.front:
+        module = model.get_submodule(name)
+        yield from module.parameters()
+        yield from module.buffers()
 
 
 def _cut(model: nn.Module, frozen: Collection[str]) -> _Cut | None:
@@ -105,11 +121,44 @@ def _cut(model: nn.Module, frozen: Collection[str]) -> _Cut | None:
     return _Cut(tuple(front), place)
 
 
-def _is_chain(model: nn.Module, cut: _Cut, reached: torch.Tensor, answer: torch.Tensor) -> bool:
-    """Whether the front makes nothing else for the rest of the model than what reached the seam."""
+def _answer_and_activations(
+    model: nn.Module, cut: _Cut, pixels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What ``model`` says, and a copy of what reached the seam, if that is one tensor."""
+    reached: list[torch.Tensor | None] = []
+
+    def keep(_: nn.Module, inputs: Sequence[object]) -> None:
+        one = inputs[0] if len(inputs) == 1 else None
+        reached.append(one.clone() if isinstance(one, torch.Tensor) else None)
+
+    hook = model.get_submodule(cut.seam).register_forward_pre_hook(keep)
     try:
-        with _skipped(model, cut.front):
-            return torch.equal(model(reached), answer)
+        answer: torch.Tensor = model(pixels)
+    finally:
+        hook.remove()
+    return answer, reached[0] if len(reached) == 1 else None
+
+
+@torch.no_grad()
+def _is_chain(model: nn.Module, cut: _Cut, pixels: torch.Tensor) -> bool:
+    """Whether the front makes nothing else for the rest of the model than what reaches the seam.
+
+    Asked of a copy with other weights behind the front: a path around it may have weights of zero that are
+    trained later.
+    """
+    try:
+        changed = copy.deepcopy(model)
+        held = {id(one) for one in _state(changed, cut)}
+        generator = torch.Generator().manual_seed(0)
+        for one in changed.parameters():
+            if id(one) not in held:
+                noise = torch.randn(one.shape, generator=generator).to(one)
+                one.add_(noise * (0.1 * one.std(correction=0) + 0.01))
+        answer, activations = _answer_and_activations(changed, cut, pixels)
+        if activations is None:
+            return False
+        with _skipped(changed, cut.front):
+            return torch.equal(changed(activations), answer)
     except Exception:
         # Whatever a model does with an input that is none of its images, it is no chain.
         return False
@@ -129,7 +178,3 @@ def _skipped(model: nn.Module, names: Collection[str]) -> Iterator[None]:
     finally:
         for parent, child, module in skipped:
             setattr(parent, child, module)
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)

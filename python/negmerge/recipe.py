@@ -73,7 +73,7 @@ class Data(Section):
 
     name: Annotated[str, AfterValidator(DATA_SETS.check)]
     folder: Annotated[str, Field(min_length=1)] | None = None
-    label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    label: Annotated[str, Field(pattern=r"^[^\W_][\w .,+()/-]*$", max_length=100)] | None = None
     image_size: Side | None = None
     validation: Annotated[float | str, PlainValidator(_validation)] | None = None
     test: Share | None = None

@@ -159,8 +159,8 @@ class Task:
 
     @property
     def division_key(self) -> str:
-        """Content key of what is forgotten and what is retained."""
-        return content_key(self.forget_key, [one.key for one in self.sets[1:]])
+        """Content key of what is forgotten and what is retained; scores have the labels of retained sets."""
+        return content_key(self.forget_key, [[one.label, one.key] for one in self.sets[1:]])
 
     def build_model(self) -> nn.Module:
         """The architecture with its initial weights, the same every time."""

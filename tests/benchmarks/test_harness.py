@@ -140,12 +140,18 @@ class TestCold:
     def test_files_in_memory_are_not_asked(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         asked: list[Path] = []
         monkeypatch.setattr(out_of_core, "drop_cache", asked.append)
-        monkeypatch.setattr(out_of_core, "run", lambda command: Finished(1.0, 0, b""))
+        commands: list[list[object]] = []
+        monkeypatch.setattr(
+            out_of_core, "run", lambda command: commands.append(command) or Finished(1.0, 0, b"")
+        )
         paths, small = paths_of(tmp_path, 2), paths_of(tmp_path / "small", 2)
         for storage in ("tmpfs", "cached", "cold"):
             timed = out_of_core.variants(storage, paths, small, tmp_path / "copy", tmp_path / "out")
             for measure in timed.values():
                 measure()
+            # What is looked at afterwards is not what the small merge wrote.
+            assert sum(tmp_path / "out" in command for command in commands) == 1
+            commands.clear()
             assert bool(asked) == (storage == "cold")
         monkeypatch.setattr(out_of_core, "filesystem", lambda folder: "tmpfs")
         monkeypatch.setattr(out_of_core, "has_direct_io", lambda folder: True)

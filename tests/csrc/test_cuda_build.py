@@ -113,11 +113,13 @@ def test_the_installed_module_says_why_there_is_no_device() -> None:
         assert number > 0
 
 
-def test_what_calls_the_runtime_compiles_without_warnings(
-    all_commands: dict[str, list[str]], tmp_path: Path
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["cudart_device", "current_device", "devices", "preload"])
+def test_what_only_the_real_module_has_compiles_without_warnings(
+    source: str, all_commands: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    """The other sources without device code are compiled for the kernels that run on the host."""
-    run(*into(all_commands["cudart_device.cpp"], tmp_path / "object", "-fsyntax-only"))
+    """All other sources without device code are compiled for the kernels that run on the host."""
+    run(*into(all_commands[f"{source}.cpp"], tmp_path / "object"))
 
 
 def architectures(command: list[str]) -> dict[str, set[str]]:

@@ -7,7 +7,7 @@ Pre-Trained Models, NeurIPS 2023.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
@@ -42,7 +42,7 @@ class Linearised(nn.Module):
         parameters = dict(self.named_parameters())
         origin = {name: self._origin[name] for name in parameters}
         # The derivative for what is frozen would be multiplied by zeros.
-        moving = {name: one for name, one in origin.items() if _moves(parameters[name], one)}
+        moving = {name: origin[name] for name in _moving(parameters, origin)}
 
         def f(moving: dict[str, torch.Tensor]) -> torch.Tensor:
             answers: torch.Tensor = functional_call(model, {**origin, **moving}, inputs)
@@ -68,10 +68,16 @@ class Linearised(nn.Module):
         return self
 
 
-def _moves(parameter: torch.Tensor, origin: torch.Tensor) -> bool:
-    """Whether a parameter is trained or was changed."""
-    trained = torch.is_grad_enabled() and parameter.requires_grad
-    return trained or not torch.equal(parameter, origin)
+def _moving(parameters: Mapping[str, torch.Tensor], origin: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of what is trained or was changed."""
+    trained = {name for name, one in parameters.items() if torch.is_grad_enabled() and one.requires_grad}
+    others = [name for name in parameters if name not in trained]
+    if not others:
+        return list(parameters)
+    # One answer of the device for all.
+    changed = torch.stack([(parameters[name] != origin[name]).any() for name in others]).tolist()
+    trained.update(name for name, differs in zip(others, changed, strict=True) if differs)
+    return [name for name in parameters if name in trained]
 
 
 @contextmanager
