@@ -41,8 +41,8 @@ Gradients = dict[str, torch.Tensor]
 class Case:
     """Eight models of one architecture, and a batch for each."""
 
-    def __init__(self, name: str, device: torch.device) -> None:
-        make, shape, batch = MODELS[name]
+    def __init__(self, name: str, batch: int, device: torch.device) -> None:
+        make, shape, _ = MODELS[name]
         torch.manual_seed(0)
         self._models = [
             make().to(device).to(memory_format=torch.channels_last).eval() for _ in range(MEMBERS)
@@ -90,7 +90,8 @@ def main() -> None:
     results = options.results(arguments, "fine_tuning")
     cores = torch.get_num_threads()
     for name in MODELS:
-        case = Case(name, arguments.device)
+        batch = 2 if arguments.quick else MODELS[name][2]
+        case = Case(name, batch, arguments.device)
         for threads in dict.fromkeys((1, cores) if arguments.device.type == "cpu" else (cores,)):
             torch.set_num_threads(threads)
             expected, found = case.in_turn(), case.at_once()
@@ -100,7 +101,7 @@ def main() -> None:
             variants = {"in turn": timed(case.in_turn), "at once": timed(case.at_once)}
             seconds = interleave(variants, options.rounds(arguments))
             parameters = {"model": name, "device": arguments.device.type, "threads": threads}
-            results.add(parameters, seconds, {"members": MEMBERS, "batch": MODELS[name][2]})
+            results.add(parameters, seconds, {"members": MEMBERS, "batch": batch})
             shown = "; ".join(f"{each} {median(seconds, each) * 1e3:.0f} ms" for each in seconds)
             print(f"{name}, {threads} threads: {shown}", file=sys.stderr)
         torch.set_num_threads(cores)
