@@ -25,7 +25,7 @@ from typing import Any
 from harness import options
 from harness.checkpoints import drop_cache, filesystem, has_direct_io, workplace, write_pool
 from harness.command_line import compile_packages, negmerge
-from harness.processes import in_child, run
+from harness.processes import in_child, process, run
 from harness.samples import median
 from harness.timing import Measurement, interleave
 
@@ -58,16 +58,6 @@ def variants(
         "merge": process(merge, before=lambda: fresh(merged)),
         **start_up,
     }
-
-
-def process(command: Sequence[object], before: Callable[[], object] = lambda: None) -> Measurement:
-    """Time a process; ``before`` is not timed."""
-
-    def measure() -> float:
-        before()
-        return run(command).seconds
-
-    return measure
 
 
 def shell(

@@ -8,20 +8,14 @@ The help pages, and a merge of three small files, beside the bare interpreter an
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness import options
 from harness.checkpoints import workplace, write_pool
 from harness.command_line import compile_packages, negmerge
-from harness.processes import run
+from harness.processes import process
 from harness.samples import median
-from harness.timing import Measurement, interleave
-
-
-def process(command: Sequence[object]) -> Measurement:
-    """Time a process."""
-    return lambda: run(command).seconds
+from harness.timing import interleave
 
 
 def main() -> None:

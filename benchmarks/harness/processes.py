@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .timing import Measurement
+
 #: Bytes of an error message that are shown.
 _TOLD = 2000
 #: Seconds that processes have for ending by themselves.
@@ -85,6 +87,16 @@ def run(command: Sequence[object], *, env: Mapping[str, str] | None = None) -> F
             told = errors.read().decode(errors="replace")[-_TOLD:]
             raise FailedError(f"{' '.join(words[:4])} … ended with {child.returncode}\n{told}")
         return Finished(seconds, usage.ru_maxrss * 1024, output.read())
+
+
+def process(command: Sequence[object], before: Callable[[], object] = lambda: None) -> Measurement:
+    """Time a process; ``before`` is not timed."""
+
+    def measure() -> float:
+        before()
+        return run(command).seconds
+
+    return measure
 
 
 def peak(command: Sequence[object]) -> int:

@@ -55,16 +55,17 @@ def base_row(task: Task, base: Checkpoint, folder: RunFolder) -> Row:
 
     The task's evaluation expects models with the frozen layers of this one from then on.
     """
-    if task.recipe.pool.freeze:
-        task.evaluation.expect(load_weights(task.build_model(), base.path))
     measures = task.compares_with_reference
     key = content_key("base scores", base.key, base.sha256, task.division_key, measures)
     artefact = folder.base_scores
-    if (recorded := finished(artefact, key, Row.from_dict)) is not None:
+    recorded = finished(artefact, key, Row.from_dict)
+    start = time.perf_counter()
+    if recorded is None or task.recipe.pool.freeze:
+        model = load_weights(task.build_model(), base.path)
+        task.evaluation.expect(model)
+    if recorded is not None:
         return recorded
     artefact.begin()
-    start = time.perf_counter()
-    model = load_weights(task.build_model(), base.path)
     row = Row(
         method="base",
         title=_TITLE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -65,7 +64,7 @@ class Evaluation:
 
     def expect(self, base: nn.Module) -> None:
         """Most models to come have the frozen layers of ``base``. Before any is evaluated."""
-        self._front.expect(base)
+        self._front.expect(base.to(self._compute.device))
 
     def scores(self, model: nn.Module, split: Held) -> Scores:
         """Accuracies on one split, without augmentation."""
@@ -156,7 +155,7 @@ def outputs(
     front: keeps what frozen layers make of the images, for the models that follow.
     """
     answer, batches = _answering(model, examples.head, compute, front), examples.batches(_BATCH)
-    name = examples.label, sha256(examples.rows.tobytes()).digest()
+    name = examples.label, examples.rows_sha256
     logits, labels = zip(
         *((answer(images, (*name, number)), labels) for number, (images, labels) in enumerate(batches)),
         strict=True,

@@ -48,7 +48,7 @@ class FrozenFront:
         self._room = _ROOM
 
     def expect(self, model: nn.Module) -> None:
-        """Models with the front of ``model`` are to come. Before any is asked."""
+        """Models with the front of ``model`` are to come, on its device. Before any is asked."""
         cut = _cut(model, self._frozen)
         if cut is not None:
             self._expected = [one.detach().clone() for one in _state(model, cut)]
@@ -64,9 +64,7 @@ class FrozenFront:
         if self._expected is None:
             self.expect(model)
         state, expected = list(_state(model, cut)), self._expected or []
-        return len(state) == len(expected) and all(
-            torch.equal(one, other.to(one.device)) for one, other in zip(state, expected, strict=True)
-        )
+        return len(state) == len(expected) and all(map(torch.equal, state, expected))
 
     def _answer(
         self, model: nn.Module, cut: _Cut, batch: Hashable, pixels: Callable[[], torch.Tensor]

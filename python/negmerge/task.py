@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -154,8 +153,7 @@ class Task:
     @cached_property
     def forget_key(self) -> str:
         """Content key of the forget set, of the very images where the recipe's seed draws them."""
-        drawn = sha256(self.parts["train"].forget.rows.tobytes()).hexdigest()
-        return content_key(self.recipe.forget, self.sets[0].key, drawn)
+        return content_key(self.recipe.forget, self.sets[0].key, self.parts["train"].forget.rows_sha256)
 
     @property
     def division_key(self) -> str:

@@ -141,9 +141,8 @@ class TestCold:
         asked: list[Path] = []
         monkeypatch.setattr(out_of_core, "drop_cache", asked.append)
         commands: list[list[object]] = []
-        monkeypatch.setattr(
-            out_of_core, "run", lambda command: commands.append(command) or Finished(1.0, 0, b"")
-        )
+        for place in ("out_of_core.run", "harness.processes.run"):
+            monkeypatch.setattr(place, lambda command: commands.append(command) or Finished(1.0, 0, b""))
         paths, small = paths_of(tmp_path, 2), paths_of(tmp_path / "small", 2)
         for storage in ("tmpfs", "cached", "cold"):
             timed = out_of_core.variants(storage, paths, small, tmp_path / "copy", tmp_path / "out")

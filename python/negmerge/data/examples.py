@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -29,6 +31,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def rows_sha256(self) -> str:
+        """Checksum of which rows they are."""
+        return sha256(self.rows.tobytes()).hexdigest()
 
     def spread(self, count: int) -> Examples:
         """``count`` of them, or all, spread evenly over the rows."""
