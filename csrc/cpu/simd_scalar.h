@@ -1,4 +1,5 @@
-// Plain C++ "registers": what every CPU can run. The loops are such that compilers make vector code of them.
+// Vectors as GCC and Clang have them, 16 bytes long: every CPU of a known architecture has registers for these, and for
+// others the compiler takes them apart.
 #pragma once
 
 #include "../dtype.h"
@@ -6,155 +7,145 @@
 namespace negmerge {
 namespace {
 
-// Int is as wide as T; a mask is all ones or all zeros per lane.
-template <class Self, class T, class Int, int kCount>
-struct Plain {
+// Self is the register itself; Int and Bit are as wide as T. A mask is all ones or all zeros per lane.
+template <class Self, class T, class Int, class Bit>
+struct Vector {
   using Scalar = T;
-  struct Mask {
-    Int v[kCount];
-  };
-  static constexpr int kLanes = kCount;
-  T v[kCount];
+  static constexpr size_t kBytes = 16;
+  static constexpr int kLanes = kBytes / sizeof(T);
+  typedef T Values __attribute__((vector_size(kBytes)));
+  typedef Int Mask __attribute__((vector_size(kBytes)));  // as comparisons give it
+  Values r;
 
-  Plain() = default;
-  NEGMERGE_HD explicit Plain(T value) {
-    for (T& x : v) x = value;
+  Vector() = default;
+  NEGMERGE_HD explicit Vector(T value) {
+    for (int i = 0; i < kLanes; i++) r[i] = value;
   }
   static NEGMERGE_HD Self load(const T* from) {
-    Self r;
-    memcpy(r.v, from, sizeof(r.v));
-    return r;
+    Self loaded;
+    memcpy(&loaded.r, from, kBytes);
+    return loaded;
   }
-  NEGMERGE_HD void store(T* to) const { memcpy(to, v, sizeof(v)); }
+  NEGMERGE_HD void store(T* to) const { memcpy(to, &r, kBytes); }
 
-  friend NEGMERGE_HD Self operator+(Self a, const Self& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] += b.v[i];
-    return a;
-  }
-  friend NEGMERGE_HD Self operator-(Self a, const Self& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] -= b.v[i];
-    return a;
-  }
-  friend NEGMERGE_HD Self operator*(Self a, const Self& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] *= b.v[i];
-    return a;
-  }
-  friend NEGMERGE_HD Self operator/(Self a, const Self& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] /= b.v[i];
-    return a;
-  }
-  static NEGMERGE_HD Self magnitude(Self a) {
-    for (T& x : a.v) x = x < 0 ? -x : x;
-    return a;
-  }
-  static NEGMERGE_HD Self larger(Self a, const Self& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
-    return a;
-  }
+  friend NEGMERGE_HD Self operator+(Self a, Self b) { return of(a.r + b.r); }
+  friend NEGMERGE_HD Self operator-(Self a, Self b) { return of(a.r - b.r); }
+  friend NEGMERGE_HD Self operator*(Self a, Self b) { return of(a.r * b.r); }
+  friend NEGMERGE_HD Self operator/(Self a, Self b) { return of(a.r / b.r); }
+  static NEGMERGE_HD Self magnitude(Self a) { return from_bits(a.bits() & ~Self(-T{0}).bits()); }
+  static NEGMERGE_HD Self larger(Self a, Self b) { return select(a.r > b.r, a, b); }
 
   static NEGMERGE_HD Self least() { return Self(-static_cast<T>(kInfinity)); }
   static NEGMERGE_HD Self most() { return Self(static_cast<T>(kInfinity)); }
-  static NEGMERGE_HD Self lower(Self a, const Self& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
-    return a;
-  }
-  static NEGMERGE_HD Self higher(const Self& a, const Self& b) { return larger(a, b); }
-  static NEGMERGE_HD Mask range_above_zero(const Self& lowest) { return above(lowest, Self(0)); }
-  static NEGMERGE_HD Mask range_below_zero(const Self&, const Self& highest) { return above(Self(0), highest); }
+  static NEGMERGE_HD Self lower(Self a, Self b) { return select(a.r < b.r, a, b); }
+  static NEGMERGE_HD Self higher(Self a, Self b) { return larger(a, b); }
+  static NEGMERGE_HD Mask range_above_zero(Self lowest) { return above(lowest, Self(T{0})); }
+  static NEGMERGE_HD Mask range_below_zero(Self, Self highest) { return above(Self(T{0}), highest); }
 
-  static NEGMERGE_HD Mask above(const Self& a, const Self& b) {
-    Mask m;
-    for (int i = 0; i < kLanes; i++) m.v[i] = a.v[i] > b.v[i] ? -1 : 0;
-    return m;
-  }
-  static NEGMERGE_HD Mask equal(const Self& a, const Self& b) {
-    Mask m;
-    for (int i = 0; i < kLanes; i++) m.v[i] = a.v[i] == b.v[i] ? -1 : 0;
-    return m;
-  }
-  static NEGMERGE_HD Mask not_equal(const Self& a, const Self& b) {
-    Mask m;
-    for (int i = 0; i < kLanes; i++) m.v[i] = a.v[i] != b.v[i] ? -1 : 0;
-    return m;
-  }
-  static NEGMERGE_HD Mask non_finite(const Self& a) {
+  static NEGMERGE_HD Mask above(Self a, Self b) { return a.r > b.r; }
+  static NEGMERGE_HD Mask equal(Self a, Self b) { return a.r == b.r; }
+  static NEGMERGE_HD Mask not_equal(Self a, Self b) { return a.r != b.r; }
+  static NEGMERGE_HD Mask non_finite(Self a) {
     const Self nothing = a - a;  // 0 where finite, else NaN
     return not_equal(nothing, nothing);
   }
-  static NEGMERGE_HD Self select(const Mask& m, const Self& a, const Self& b) {
-    Int x[kLanes], y[kLanes];
-    memcpy(x, a.v, sizeof(x));
-    memcpy(y, b.v, sizeof(y));
-    for (int i = 0; i < kLanes; i++) x[i] = (m.v[i] & x[i]) | (~m.v[i] & y[i]);
-    Self r;
-    memcpy(r.v, x, sizeof(x));
-    return r;
+  static NEGMERGE_HD Self select(Mask m, Self a, Self b) { return from_bits(choose(m, a.bits(), b.bits())); }
+  static NEGMERGE_HD Mask mask_and(Mask a, Mask b) { return a & b; }
+  static NEGMERGE_HD Mask mask_or(Mask a, Mask b) { return a | b; }
+  static NEGMERGE_HD bool any(Mask m) { return mask_bits(m) != 0; }
+  static NEGMERGE_HD uint32_t mask_bits(Mask m) {
+    m &= lane_bits();
+    Int bits = 0;
+    for (int i = 0; i < kLanes; i++) bits |= m[i];
+    return static_cast<uint32_t>(bits);
   }
-  static NEGMERGE_HD Mask mask_and(Mask a, const Mask& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] &= b.v[i];
-    return a;
-  }
-  static NEGMERGE_HD Mask mask_or(Mask a, const Mask& b) {
-    for (int i = 0; i < kLanes; i++) a.v[i] |= b.v[i];
-    return a;
-  }
-  static NEGMERGE_HD bool any(const Mask& m) { return mask_bits(m) != 0; }
-  static NEGMERGE_HD uint32_t mask_bits(const Mask& m) {
-    uint32_t bits = 0;
-    for (int i = 0; i < kLanes; i++) bits |= static_cast<uint32_t>(m.v[i] & 1) << i;
-    return bits;
-  }
-  static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) {
-    Mask m;
-    for (int i = 0; i < kLanes; i++) m.v[i] = (bits & 1u << i) != 0 ? -1 : 0;
-    return m;
-  }
+  static NEGMERGE_HD Mask mask_from_bits(uint32_t bits) { return (static_cast<Int>(bits) & lane_bits()) != 0; }
   // Add one to the counters of the lanes that are set.
-  static NEGMERGE_HD void count(const Mask& m, uint16_t* counters) {
-    for (int i = 0; i < kLanes; i++) counters[i] = static_cast<uint16_t>(counters[i] - m.v[i]);
+  static NEGMERGE_HD void count(Mask m, uint16_t* counters) {
+    for (int i = 0; i < kLanes; i++) counters[i] = static_cast<uint16_t>(counters[i] - m[i]);
   }
-};
 
-struct F32 : Plain<F32, float, int32_t, 8> {
-  using Plain::Plain;
+ protected:
+  typedef Bit Bits __attribute__((vector_size(kBytes)));
 
-  static NEGMERGE_HD F32 load_f16(const unsigned char* from) { return load_16<Half>(from); }
-  static NEGMERGE_HD F32 load_bf16(const unsigned char* from) { return load_16<Bfloat16>(from); }
-  NEGMERGE_HD void store_f16(unsigned char* to) const { store_16<Half>(to); }
-  static constexpr int kRegistersOfBf16 = 1;
-  template <bool kNan>
-  static NEGMERGE_HD void store_bf16(const F32* from, unsigned char* to) {
-    from->store_16<Bfloat16>(to);
+  NEGMERGE_HD Bits bits() const { return reinterpret_cast<Bits>(r); }
+  static NEGMERGE_HD Self from_bits(Bits bits) { return of(reinterpret_cast<Values>(bits)); }
+  static NEGMERGE_HD Bits choose(Mask m, Bits a, Bits b) {
+    const Bits chosen = reinterpret_cast<Bits>(m);
+    return (chosen & a) | (~chosen & b);
   }
 
  private:
-  template <class Format>
-  static NEGMERGE_HD F32 load_16(const unsigned char* from) {
-    uint16_t bits[kLanes];
-    memcpy(bits, from, sizeof(bits));
-    F32 r;
-    for (int i = 0; i < kLanes; i++) r.v[i] = Format::decode(bits[i]);
-    return r;
+  static NEGMERGE_HD Self of(Values values) {
+    Self self;
+    self.r = values;
+    return self;
   }
-  template <class Format>
-  NEGMERGE_HD void store_16(unsigned char* to) const {
-    uint16_t bits[kLanes];
-    for (int i = 0; i < kLanes; i++) bits[i] = static_cast<uint16_t>(Format::encode(v[i]));
-    memcpy(to, bits, sizeof(bits));
+  static NEGMERGE_HD Mask lane_bits() {
+    Mask lanes;
+    for (int i = 0; i < kLanes; i++) lanes[i] = Int{1} << i;
+    return lanes;
   }
 };
 
-struct F64 : Plain<F64, double, int64_t, 4> {
-  using Plain::Plain;
+// 16-bit elements are converted as in csrc/dtype.h, with choices where that has branches.
+struct F32 : Vector<F32, float, int32_t, uint32_t> {
+  using Vector::Vector;
 
-  static NEGMERGE_HD void widen(const F32& a, F64& low, F64& high) {
-    for (int i = 0; i < kLanes; i++) low.v[i] = a.v[i], high.v[i] = a.v[i + kLanes];
+  static NEGMERGE_HD F32 load_f16(const unsigned char* from) {
+    const Bits half = load_words(from), magnitude = half & Half::kMagnitude, high = magnitude << Half::kShift;
+    const F32 number = from_bits(high) * F32(float_of((254u - Half::kBias) << 23));
+    const Bits decoded = choose(magnitude >= Half::kInf, high | most().bits(), number.bits());
+    return from_bits((half & Half::kSign) << 16 | decoded);
   }
-  static NEGMERGE_HD F32 narrow(const F64& low, const F64& high) {
+  NEGMERGE_HD void store_f16(unsigned char* to) const {
+    constexpr uint32_t kNormal = static_cast<uint32_t>(128 - Half::kBias) << 23;
+    const Bits positive = magnitude(*this).bits(), sign = bits() >> 16 & Half::kSign;
+    // Below the smallest normal: adding a number whose last place is the small format's rounds to it.
+    const F32 ruler(float_of(kNormal + (static_cast<uint32_t>(Half::kShift) << 23)));
+    const Bits denormal = (from_bits(positive) + ruler).bits() - ruler.bits();
+    const Bits even = positive >> Half::kShift & 1;
+    Bits encoded = (positive - (kNormal - (1u << 23)) + (1u << (Half::kShift - 1)) - 1 + even) >> Half::kShift;
+    encoded = choose(encoded > Half::kLargest, Bits{} + Half::kInf, encoded);
+    encoded = choose(positive < kNormal, denormal, encoded);
+    encoded = choose(positive > most().bits(), Bits{} + (Half::kInf | 0x200), encoded);
+    store_words(sign | encoded, to);
+  }
+  static NEGMERGE_HD F32 load_bf16(const unsigned char* from) { return from_bits(load_words(from) << 16); }
+  static constexpr int kRegistersOfBf16 = 1;
+  template <bool kNan>
+  static NEGMERGE_HD void store_bf16(const F32* from, unsigned char* to) {
+    const Bits bits = from->bits();
+    Bits encoded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    if constexpr (kNan) encoded = choose(not_equal(*from, *from), bits >> 16 | 0x40, encoded);
+    store_words(encoded, to);
+  }
+
+ private:
+  typedef uint16_t Words __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+
+  static NEGMERGE_HD Bits load_words(const unsigned char* from) {
+    Words words;
+    memcpy(&words, from, sizeof(words));
+    return __builtin_convertvector(words, Bits);
+  }
+  static NEGMERGE_HD void store_words(Bits bits, unsigned char* to) {
+    const Words words = __builtin_convertvector(bits, Words);
+    memcpy(to, &words, sizeof(words));
+  }
+};
+
+struct F64 : Vector<F64, double, int64_t, uint64_t> {
+  using Vector::Vector;
+
+  static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {
+    for (int i = 0; i < kLanes; i++) low.r[i] = a.r[i], high.r[i] = a.r[i + kLanes];
+  }
+  static NEGMERGE_HD F32 narrow(F64 low, F64 high) {
     F32 r;
     for (int i = 0; i < kLanes; i++) {
-      r.v[i] = static_cast<float>(low.v[i]);
-      r.v[i + kLanes] = static_cast<float>(high.v[i]);
+      r.r[i] = static_cast<float>(low.r[i]);
+      r.r[i + kLanes] = static_cast<float>(high.r[i]);
     }
     return r;
   }
