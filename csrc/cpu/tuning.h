@@ -15,10 +15,19 @@ namespace negmerge {
 // in the caches for bf16 with N = 2, and 1.01 and 0.93 with N = 8 and 30.
 constexpr size_t kGroup = 8;
 
-// How far ahead of its use a stream is fetched into L2, and how near (3 would be L1). N = 8: 1.01 where it is 0.86
-// without; 2048 and 4096 bytes are equal. Into L1 0.91 where L2 has 1.21: streams that lie alike in their pages compete
-// for the same sets.
+// How far ahead of its use a stream is fetched into L2, and how near (3 would be L1). With AVX-512 N = 8: 1.01 where it
+// is 0.86 without; 2048 and 4096 bytes are equal, less is not measured. Into L1 0.91 where L2 has 1.21: streams that
+// lie alike in their pages compete for the same sets. CPUs with AVX2 alone are older, and the measured one (Zen 3) is
+// slowed down by what comes early. Its times over those with 2048 bytes:
+//            0     256   512   768   1024  4096  512 into L1
+//   N = 8    0.86  0.77  0.80  0.99  0.95  1.08  0.88
+//   N = 64   0.88  0.88  0.80  1.12  0.97  1.03  0.83
+// In bf16, N = 30, 0.94 with 256 and 512 bytes, 1.04 with none.
+#if defined(__AVX512F__)
 constexpr size_t kPrefetchBytes = 2048;
+#else
+constexpr size_t kPrefetchBytes = 512;
+#endif
 constexpr int kPrefetchLocality = 2;
 
 // Output of so many bytes is written past the caches. N = 2: 1.11 against 1.01; N = 8: equal. A smaller one is there
