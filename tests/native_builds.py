@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def tool(name: str) -> str:
-    """The path of a program, which may lie beside the interpreter; skips the test if there is none."""
-    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    found = shutil.which(name, path=search)
+    """The path of a program beside the interpreter, in PATH or in NVIDIA's packages; else skips the test."""
+    packages = Path(sysconfig.get_path("purelib"), "nvidia").glob("*/bin")
+    search = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), *map(str, packages)]
+    found = shutil.which(name, path=os.pathsep.join(search))
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
