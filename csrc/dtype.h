@@ -51,6 +51,7 @@ struct SmallFloat {
   static constexpr uint32_t kSign = 1u << (kExponent + kMantissa);
   static constexpr uint32_t kMagnitude = kSign - 1;
   static constexpr uint32_t kInf = ((1u << kExponent) - 1) << kMantissa;
+  static constexpr uint32_t kNan = kInfinity ? kInf | (1u << (kMantissa - 1)) : kMagnitude;
   static constexpr uint32_t kLargest = kInfinity ? kInf - 1 : kMagnitude - 1;
 
   NEGMERGE_HD static float decode(uint32_t bits) {
@@ -67,7 +68,7 @@ struct SmallFloat {
     const uint32_t bits = bits_of(value);
     const uint32_t magnitude = bits & 0x7fffffffu;
     const uint32_t sign = (bits >> (31 - kExponent - kMantissa)) & kSign;
-    if (magnitude > 0x7f800000u) return sign | (kInfinity ? kInf | (1u << (kMantissa - 1)) : kMagnitude);
+    if (magnitude > 0x7f800000u) return sign | kNan;
     uint32_t rounded;
     if (magnitude < static_cast<uint32_t>(128 - kBias) << 23) {
       // Below the smallest normal: adding a number whose last place is the small format's rounds to it.

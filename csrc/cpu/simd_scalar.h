@@ -1,5 +1,4 @@
-// Vectors as GCC and Clang have them, 16 bytes long: every CPU of a known architecture has registers for these, and for
-// others the compiler takes them apart.
+// Vectors as GCC and Clang have them, 16 bytes long: registers that every CPU of the architectures has.
 #pragma once
 
 #include "../dtype.h"
@@ -7,8 +6,8 @@
 namespace negmerge {
 namespace {
 
-// Self is the register itself; Int and Bit are as wide as T. A mask is all ones or all zeros per lane.
-template <class Self, class T, class Int, class Bit>
+// Self is the register itself; Int and Word are as wide as T. A mask is all ones or all zeros per lane.
+template <class Self, class T, class Int, class Word>
 struct Vector {
   using Scalar = T;
   static constexpr size_t kBytes = 16;
@@ -66,7 +65,7 @@ struct Vector {
   }
 
  protected:
-  typedef Bit Bits __attribute__((vector_size(kBytes)));
+  typedef Word Bits __attribute__((vector_size(kBytes)));
 
   NEGMERGE_HD Bits bits() const { return reinterpret_cast<Bits>(r); }
   static NEGMERGE_HD Self from_bits(Bits bits) { return of(reinterpret_cast<Values>(bits)); }
@@ -93,9 +92,11 @@ struct F32 : Vector<F32, float, int32_t, uint32_t> {
   using Vector::Vector;
 
   static NEGMERGE_HD F32 load_f16(const unsigned char* from) {
-    const Bits half = load_words(from), magnitude = half & Half::kMagnitude, high = magnitude << Half::kShift;
+    const Bits half = load_words(from), unsigned_half = half & Half::kMagnitude;
+    const Bits high = unsigned_half << Half::kShift;
+    // Denormals of the small format become denormals of fp32, so that one exact multiplication serves all.
     const F32 number = from_bits(high) * F32(float_of((254u - Half::kBias) << 23));
-    const Bits decoded = choose(magnitude >= Half::kInf, high | most().bits(), number.bits());
+    const Bits decoded = choose(unsigned_half >= Half::kInf, high | most().bits(), number.bits());
     return from_bits((half & Half::kSign) << 16 | decoded);
   }
   NEGMERGE_HD void store_f16(unsigned char* to) const {
@@ -108,7 +109,7 @@ struct F32 : Vector<F32, float, int32_t, uint32_t> {
     Bits encoded = (positive - (kNormal - (1u << 23)) + (1u << (Half::kShift - 1)) - 1 + even) >> Half::kShift;
     encoded = choose(encoded > Half::kLargest, Bits{} + Half::kInf, encoded);
     encoded = choose(positive < kNormal, denormal, encoded);
-    encoded = choose(positive > most().bits(), Bits{} + (Half::kInf | 0x200), encoded);
+    encoded = choose(positive > most().bits(), Bits{} + Half::kNan, encoded);
     store_words(sign | encoded, to);
   }
   static NEGMERGE_HD F32 load_bf16(const unsigned char* from) { return from_bits(load_words(from) << 16); }

@@ -22,7 +22,8 @@ constexpr size_t kGroup = 8;
 //            0     256   512   768   1024  4096  512 into L1
 //   N = 8    0.86  0.77  0.80  0.99  0.95  1.08  0.88
 //   N = 64   0.88  0.88  0.80  1.12  0.97  1.03  0.83
-// In bf16, N = 30, 0.94 with 256 and 512 bytes, 1.04 with none.
+// In bf16, N = 30, 0.94 with 256 and 512 bytes, 1.04 with none. NEON, vectors of every CPU, and AVX2 where a CPU has
+// AVX-512 are not measured.
 #if defined(__AVX512F__)
 constexpr size_t kPrefetchBytes = 2048;
 #else
@@ -63,9 +64,9 @@ constexpr size_t kWorthPopulating = size_t{4} << 20;
 
 // Huge pages are asked for until one thread has fewer bytes of them a second. Then the host of a virtual machine has to
 // provide them, and small ones come sooner. Times of a merge with N = 2 over one into touched memory, with huge pages
-// throughout, small ones throughout and as here (benchmarks/new_results.py; a Zen 3 core pair): 1.7, 3.0, 2.4 where
-// memory was in use just before, 9.9, 2.9, 3.1 three seconds later. N = 8: 1.4, 1.6, 1.4 and 4.9, 2.0, 2.3. By those of
-// N = 2 a thread has some 6e9 bytes of huge pages a second in the first case and 4e8 in the second. The bound lies
+// throughout, small ones throughout and as here (benchmarks/new_results.py; a Zen 3 core pair): 1.7, 3.4, 2.0 where
+// memory was in use just before, 9.9, 4.0, 3.3 three seconds later. N = 8: 1.4, 2.1, 1.3 and 4.3, 2.1, 2.4. By those of
+// N = 2 a thread has some 5e9 bytes of huge pages a second in the first case and 5e8 in the second. The bound lies
 // between, not measured itself; a host that provides memory faster or slower would change it.
 constexpr double kSlowHugePages = 1e9;
 
