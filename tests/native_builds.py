@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Where the modules in the source tree were built.
+INSTALLED = ROOT / "build" / f"cmake-{sysconfig.get_config_var('SOABI')}"
 
 
 def tool(name: str) -> str:
@@ -93,9 +95,8 @@ def objects(folder: Path) -> dict[str, Path]:
 
 def release(build_root: Path) -> Path:
     """A folder with the kernels' objects: that of the installation, if nothing changed since."""
-    installed = ROOT / "build" / f"cmake-{sysconfig.get_config_var('SOABI')}"
-    made = [path.stat().st_mtime for path in installed.rglob("negmerge_cpu.dir/*.o")]
+    made = [path.stat().st_mtime for path in INSTALLED.rglob("negmerge_cpu.dir/*.o")]
     sources = [ROOT / "CMakeLists.txt", *(ROOT / "csrc").rglob("*")]
     if made and min(made) > max(path.stat().st_mtime for path in sources):
-        return installed
+        return INSTALLED
     return build(build_root / "release", "negmerge_cpu")
