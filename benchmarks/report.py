@@ -51,7 +51,8 @@ def loaded(folder: Path) -> Benchmarks:
 
 def rendered(text: str, benchmarks: Benchmarks, other: Benchmarks) -> str:
     """A page with its tables made anew."""
-    tables = {**TABLES, **GPU_TABLES, "summary": summary, "speed": speed}
+    tables = {**TABLES, **GPU_TABLES, "summary": summary}
+    tables["speed"] = lambda _: speed(benchmarks, other)
     tables["other_machine"] = lambda _: f"{summary(other, measured=True)}\n\n{machines(other)}"
     return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]](benchmarks)}\n\n{found[3]}", text)
 

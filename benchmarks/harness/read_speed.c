@@ -8,47 +8,51 @@ typedef uint64_t word __attribute__((aligned(1), may_alias));
 typedef uint64_t line __attribute__((vector_size(64), aligned(1), may_alias));
 
 struct share {
-  const char *const *buffers;
-  const size_t *bytes;
+  const char* const* buffers;
+  const size_t* bytes;
   size_t count;
   int threads, index, variant;
   uint64_t sum;
 };
 
-/* Reads one stretch as STREAMS pieces side by side, DISTANCE bytes ahead of itself if that is not 0, then what the
- * pieces leave over. Bytes that make no whole word are not read. */
-#define DEFINE_READER(name, STREAMS, DISTANCE)                                              \
-  static uint64_t name(const char *data, size_t bytes) {                                    \
-    const size_t piece = bytes / STREAMS / 256 * 256;                                       \
-    line sums[STREAMS][4] = {{{0}}};                                                        \
-    for (size_t at = 0; at < piece; at += 256)                                              \
-      for (int stream = 0; stream < STREAMS; ++stream) {                                    \
-        const char *from = data + stream * piece + at;                                      \
-        for (int part = 0; part < 4; ++part) {                                              \
-          if (DISTANCE) __builtin_prefetch(from + 64 * part + DISTANCE, 0, 3);              \
-          sums[stream][part] += *(const line *)(from + 64 * part);                          \
-        }                                                                                   \
-      }                                                                                     \
-    uint64_t sum = 0;                                                                       \
-    for (int stream = 0; stream < STREAMS; ++stream)                                        \
-      for (int part = 0; part < 4; ++part)                                                  \
-        for (int lane = 0; lane < 8; ++lane) sum += sums[stream][part][lane];               \
-    for (size_t at = STREAMS * piece; at + 8 <= bytes; at += 8) sum += *(const word *)(data + at); \
-    return sum;                                                                             \
+/* Reads one stretch as STREAMS pieces side by side, DISTANCE bytes ahead of itself if that is not 0 (into L1 if
+ * LOCALITY is 3, into L2 if it is 2), then what the pieces leave over. Bytes that make no whole word are not read. */
+#define DEFINE_READER(name, STREAMS, DISTANCE, LOCALITY)                                          \
+  static uint64_t name(const char* data, size_t bytes) {                                          \
+    const size_t piece = bytes / STREAMS / 256 * 256;                                             \
+    line sums[4] = {{0}};                                                                         \
+    for (size_t at = 0; at < piece; at += 256)                                                    \
+      for (int stream = 0; stream < STREAMS; ++stream) {                                          \
+        const char* from = data + stream * piece + at;                                            \
+        for (int part = 0; part < 4; ++part) {                                                    \
+          if (DISTANCE) __builtin_prefetch(from + 64 * part + DISTANCE, 0, LOCALITY);             \
+          sums[part] += *(const line*)(from + 64 * part);                                         \
+        }                                                                                         \
+      }                                                                                           \
+    uint64_t sum = 0;                                                                             \
+    for (int part = 0; part < 4; ++part)                                                          \
+      for (int lane = 0; lane < 8; ++lane) sum += sums[part][lane];                               \
+    for (size_t at = STREAMS * piece; at + 8 <= bytes; at += 8) sum += *(const word*)(data + at); \
+    return sum;                                                                                   \
   }
 
-DEFINE_READER(read_1_stream, 1, 0)
-DEFINE_READER(read_1_stream_ahead, 1, 2048)
-DEFINE_READER(read_2_streams, 2, 0)
-DEFINE_READER(read_4_streams, 4, 0)
-DEFINE_READER(read_4_streams_ahead, 4, 1024)
+DEFINE_READER(read_1_stream, 1, 0, 3)
+DEFINE_READER(read_1_stream_ahead, 1, 2048, 3)
+DEFINE_READER(read_1_stream_near, 1, 512, 2)
+DEFINE_READER(read_2_streams, 2, 0, 3)
+DEFINE_READER(read_4_streams, 4, 0, 3)
+DEFINE_READER(read_4_streams_ahead, 4, 1024, 3)
+DEFINE_READER(read_4_streams_near, 4, 512, 2)
+DEFINE_READER(read_8_streams, 8, 0, 3)
+DEFINE_READER(read_8_streams_near, 8, 512, 2)
 
-static uint64_t (*const readers[])(const char *, size_t) = {
-    read_1_stream, read_1_stream_ahead, read_2_streams, read_4_streams, read_4_streams_ahead};
+static uint64_t (*const readers[])(const char*, size_t) = {
+    read_1_stream,        read_1_stream_ahead, read_1_stream_near, read_2_streams,     read_4_streams,
+    read_4_streams_ahead, read_4_streams_near, read_8_streams,     read_8_streams_near};
 
 /* One contiguous stretch of every buffer, in whole cache lines; the last thread takes what is left over. */
-static void *read_share(void *argument) {
-  struct share *share = argument;
+static void* read_share(void* argument) {
+  struct share* share = argument;
   for (size_t i = 0; i < share->count; ++i) {
     const size_t stretch = share->bytes[i] / share->threads / 64 * 64, begin = share->index * stretch;
     const size_t end = share->index + 1 == share->threads ? share->bytes[i] : begin + stretch;
@@ -62,7 +66,7 @@ enum { MAX_THREADS = 1024 };
 int variants(void) { return sizeof readers / sizeof *readers; }
 
 /* Returns 0, or -1 if there are too many threads or one cannot be started; *sum keeps the reads from being removed. */
-int read_all(const char *const *buffers, const size_t *bytes, size_t count, int threads, int variant, uint64_t *sum) {
+int read_all(const char* const* buffers, const size_t* bytes, size_t count, int threads, int variant, uint64_t* sum) {
   static struct share shares[MAX_THREADS];
   static pthread_t started[MAX_THREADS];
   if (threads < 1 || threads > MAX_THREADS) return -1;

@@ -2,7 +2,7 @@
 
 ``read_speed.c`` is compiled with the system's compiler for this processor. Every thread adds up a
 contiguous stretch of every buffer; the variants differ in how many places of a stretch are read side by
-side and whether the program prefetches. The fastest variant of a run is the read bandwidth of that run.
+side, whether the program prefetches and how far ahead. The fastest variant of a run is its read bandwidth.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 VARIANTS = (
     "read: 1 stream",
     "read: 1 stream, prefetch",
+    "read: 1 stream, prefetch near",
     "read: 2 streams",
     "read: 4 streams",
     "read: 4 streams, prefetch",
+    "read: 4 streams, prefetch near",
+    "read: 8 streams",
+    "read: 8 streams, prefetch near",
 )
 #: Suffix of what is measured with a single thread.
 ONE_THREAD = ", 1 thread"

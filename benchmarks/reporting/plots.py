@@ -21,7 +21,7 @@ Benchmarks = Mapping[str, Benchmark]
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 #: The same colours in panels that lack one of them.
 _VARIANTS = {"merge": "C0", "merge, avx2": "C1", "torch.compile": "C2", "torch in place": "C3"}
-_SETS = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON", "scalar": "no SIMD"}
+_SETS = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON", "scalar": "16 bytes"}
 
 
 def draw(benchmarks: Benchmarks, folder: Path) -> None:

@@ -194,8 +194,8 @@ def summary(benchmarks: Benchmarks, *, measured: bool = False) -> str:
     )
 
 
-def speed(benchmarks: Benchmarks) -> str:
-    """The few lines for the README."""
+def speed(benchmarks: Benchmarks, other: Benchmarks) -> str:
+    """The few lines for the README. ``other``: measured again, with the last of the instruction sets."""
     rows: list[list[str]] = []
     cases = kernel_cases(benchmarks, dtype="float32", models=8)
     if cases:
@@ -210,12 +210,14 @@ def speed(benchmarks: Benchmarks) -> str:
         if cases and all(case.has(name) for case in cases):
             ratios = " / ".join(number(case.ratio(name, "merge")) for case in cases)
             rows.append([f"{name} takes", f"{ratios} times as long"])
-    for case in benchmarks["out_of_core"].where(storage="tmpfs"):
-        ratio = bounds.FILES["tmpfs"].shown(case.ratio_to_sum("merge", yardstick(case)))
-        rows.append(["between files (tmpfs), over `cat` of the inputs + `cp` of the output", ratio])
-    peers = benchmarks["peers"].cases
+    both = benchmarks, other
+    files = [case for each in both for case in each["out_of_core"].where(storage="tmpfs")]
+    if files:
+        over = [case.ratio_to_sum("merge", yardstick(case)) for case in files]
+        shown = " / ".join(map(bounds.FILES["tmpfs"].shown, over))
+        rows.append(["between files (tmpfs), over `cat` of the inputs + `cp` of the output", shown])
+    peers = [case for each in both for case in each["peers"].cases]
     for name in dict.fromkeys(name for case in peers for name in case.seconds if name != "negmerge"):
-        values = sorted(case.ratio(name, "negmerge") for case in peers if case.has(name))
-        shown = " … ".join(dict.fromkeys(number(value) for value in (values[0], values[-1])))
-        rows.append([f"{name}, whole process, takes", f"{shown} times as long"])
+        times = " / ".join(number(case.ratio(name, "negmerge")) for case in peers if case.has(name))
+        rows.append([f"{name}, whole process, takes", f"{times} times as long"])
     return table(["", ""], rows)
