@@ -61,5 +61,5 @@ def rounded_up(values: np.ndarray) -> np.ndarray:
     """float64 values rounded up to fp32 numbers, which the same fp32 numbers reach."""
     with np.errstate(over="ignore", invalid="ignore"):
         single = values.astype(np.float32)
-    short = single.astype(np.float64) < values
-    return np.where(short, np.nextafter(single, np.float32(np.inf)), single).astype(np.float64)
+        above = np.nextafter(single, np.float32(np.inf))  # of the largest number: infinity
+    return np.where(single.astype(np.float64) < values, above, single).astype(np.float64)

@@ -81,8 +81,9 @@ def test_rank_of_the_threshold(numel: int, density: float, rank: int) -> None:
 def test_rounding_up_to_single_precision() -> None:
     single = np.float32(0.1)
     above = np.nextafter(np.float64(single), np.inf)
-    wide = np.array([single, above, 1e300, np.inf, np.nan, 0.0, 1e-300], F64)
-    expected = [single, np.nextafter(single, np.float32(1)), np.inf, np.inf, np.nan, 0.0, 2.0**-149]
+    largest = np.finfo(np.float32).max
+    wide = np.array([single, above, largest, 1e300, np.inf, np.nan, 0.0, 1e-300], F64)
+    expected = [single, np.nextafter(single, np.float32(1)), largest, np.inf, np.inf, np.nan, 0.0, 2.0**-149]
     np.testing.assert_array_equal(rounded_up(wide), np.array(expected, F64))
 
 
