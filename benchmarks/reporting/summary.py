@@ -211,10 +211,9 @@ def speed(benchmarks: Benchmarks, other: Benchmarks) -> str:
             ratios = " / ".join(number(case.ratio(name, "merge")) for case in cases)
             rows.append([f"{name} takes", f"{ratios} times as long"])
     both = benchmarks, other
-    files = [case for each in both for case in each["out_of_core"].where(storage="tmpfs")]
+    files = [ratio for each in both for ratio in _out_of_core("tmpfs")(each)]
     if files:
-        over = [case.ratio_to_sum("merge", yardstick(case)) for case in files]
-        shown = " / ".join(map(bounds.FILES["tmpfs"].shown, over))
+        shown = " / ".join(map(bounds.FILES["tmpfs"].shown, files))
         rows.append(["between files (tmpfs), over `cat` of the inputs + `cp` of the output", shown])
     peers = [case for each in both for case in each["peers"].cases]
     for name in dict.fromkeys(name for case in peers for name in case.seconds if name != "negmerge"):
