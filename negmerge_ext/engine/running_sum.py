@@ -46,15 +46,16 @@ class RunningSum:
         self._device = base.device[merged]
         self._base = base.address[merged]
         self._base_dtype = plan.tensors.table.dtype[merged]
-        sizes = list(zip(self.numel.tolist(), self.compute.tolist(), self._device.tolist(), strict=True))
-        self._values = [Room(numel * self._value_bytes(compute), device) for numel, compute, device in sizes]
+        itemsize = np.array([_TYPES[code].itemsize for code in self.compute.tolist()], np.int64)
+        self._value_bytes = self._method.values * itemsize  # of an element
+        self._mask_bytes = np.array([keep_nbytes(numel) for numel in self.numel.tolist()], np.int64)
         masks = 2 if self._method.signs else 0
-        self._signs = [Room(masks * keep_nbytes(numel), device) for numel, _, device in sizes]
-        positive = np.array([room.address for room in self._signs], np.int64)
-        self._state = native.State(
-            values=np.array([room.address for room in self._values], np.int64),
-            positive=positive,
-            negative=positive + [keep_nbytes(numel) for numel in self.numel.tolist()],
+        self._values, self._signs = (
+            [Room(*of_tensor) for of_tensor in zip(nbytes.tolist(), self._device.tolist(), strict=True)]
+            for nbytes in (self.numel * self._value_bytes, masks * self._mask_bytes)
+        )
+        self._values_at, self._signs_at = (
+            np.array([room.address for room in rooms], np.int64) for rooms in (self._values, self._signs)
         )
 
     def on_devices(self) -> Iterator[torch.Tensor]:
@@ -62,10 +63,6 @@ class RunningSum:
         for room in (*self._values, *self._signs):
             if (memory := room.on_device) is not None:
                 yield memory
-
-    def _value_bytes(self, compute: int) -> int:
-        """Bytes of an element's running values."""
-        return self._method.values * _TYPES[compute].itemsize
 
     def workspaces(self) -> dict[int, Room]:
         """Room on every device for one :meth:`add`.
@@ -163,13 +160,17 @@ class RunningSum:
             out=[vector.address],
             out_dtype=[compute],
             keep=[keep.address],
-            state=native.State(
-                values=[self._state.values[index] + begin * self._value_bytes(compute)],
-                positive=[self._state.positive[index] + keep_nbytes(begin)],
-                negative=[self._state.negative[index] + keep_nbytes(begin)],
-            ),
+            state=self._state([index], begin),
             begin=False,
         )
+
+    def _state(self, tensors: np.ndarray | list[int], begin: int = 0) -> native.State:
+        """Of some tensors (their numbers, or bool for each) from an element on, which begins a block."""
+        values = self._values_at[tensors] + begin * self._value_bytes[tensors]
+        if not self._method.signs:
+            return native.State(values)
+        positive = self._signs_at[tensors] + keep_nbytes(begin)
+        return native.State(values, positive, positive + self._mask_bytes[tensors])
 
     def _merge(
         self,
@@ -188,7 +189,6 @@ class RunningSum:
         for device in np.unique(self._device).tolist():
             here = self._device == device
             rows = None if stats is None else stats[here]
-            state = (self._state.values, self._state.positive, self._state.negative)
             self._call(
                 device,
                 threads,
@@ -203,7 +203,7 @@ class RunningSum:
                 finetuned_dtype=finetuned_dtype[here] if adds else finetuned_dtype,
                 out=out[here],
                 out_dtype=out_dtype[here],
-                state=native.State(*(np.asarray(column)[here] for column in state)),
+                state=self._state(here),
                 begin=adds and self.models == 0,
                 end=not adds,
                 stats=rows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import torch
 from torch import nn
@@ -91,6 +92,18 @@ def train(
     def backward(loss: torch.Tensor) -> None:
         torch.autograd.backward(scaler.scale(loss))
 
+    def step(drawn: Sequence[Batch]) -> torch.Tensor:
+        changed = [Batch(one.source, seen_as(one.images), one.labels) for one in drawn]
+        optimizer.zero_grad()
+        loss = accumulated(mean_loss, backward, changed, spec.accumulation, generator)
+        if spec.clip is not None:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(parameters, spec.clip)
+        scaler.step(optimizer)
+        scaler.update()
+        schedule.step()
+        return loss
+
     loss_of_epoch = math.nan
     model.train()
     if freeze_statistics:
@@ -103,19 +116,12 @@ def train(
         torch.manual_seed(seed)
         for epoch in range(1, math.ceil(left / per_epoch) + 1):
             seen, total = 0, torch.zeros((), dtype=torch.float64, device=compute.device)
-            for drawn in itertools.islice(batches.epoch(spec.batch_size, generator), left):
-                changed = [Batch(one.source, seen_as(one.images), one.labels) for one in drawn]
-                optimizer.zero_grad()
-                loss = accumulated(mean_loss, backward, changed, spec.accumulation, generator)
-                if spec.clip is not None:
-                    scaler.unscale_(optimizer)
-                    nn.utils.clip_grad_norm_(parameters, spec.clip)
-                scaler.step(optimizer)
-                scaler.update()
-                schedule.step()
-                count = sum(len(one.labels) for one in drawn)
-                seen += count
-                total += loss * count
+            # What a signal handler raises is lost in a generator that is dropped, not closed.
+            with closing(batches.epoch(spec.batch_size, generator)) as shuffled:
+                for drawn in itertools.islice(shuffled, left):
+                    count = sum(len(one.labels) for one in drawn)
+                    seen += count
+                    total += step(drawn) * count
             left -= per_epoch
             # Looked at once an epoch: every look waits for the device.
             loss_of_epoch = total.item() / seen

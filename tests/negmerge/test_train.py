@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 from negmerge.compute import Compute
 from negmerge.data.examples import Examples
 from negmerge.data.image_set import ImageSet
+from negmerge.data.training_batches import Batch, TrainingBatches
 from negmerge.errors import RecipeError, TrainingError
 from negmerge.evaluate import predict
 from negmerge.metrics.accuracy import accuracy
@@ -91,6 +95,21 @@ def test_calls_back_after_every_epoch():
     calls: list[None] = []
     train(model(), EXAMPLES, spec(epochs=3), seed=0, epoch_done=lambda: calls.append(None))
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("epochs", [1, 0.5])
+def test_what_a_signal_handler_raises_while_an_epoch_ends_is_not_lost(monkeypatch, epochs):
+    whole = TrainingBatches.epoch
+
+    def interrupted(*args: Any) -> Iterator[list[Batch]]:
+        try:
+            yield from whole(*args)
+        finally:
+            sys.exit(143)
+
+    monkeypatch.setattr(TrainingBatches, "epoch", interrupted)
+    with pytest.raises(SystemExit):
+        trained(epochs=epochs)
 
 
 def test_a_fraction_of_an_epoch_is_its_first_steps():

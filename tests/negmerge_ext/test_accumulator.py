@@ -295,6 +295,23 @@ def test_an_interrupted_addition_is_not_taken_for_a_whole_one(monkeypatch: pytes
             use()
 
 
+@pytest.mark.parametrize(("method", "masks"), [("negmerge", 2), ("magmax", 0), ("ties", 0)])
+def test_a_method_that_does_not_look_at_signs_has_no_masks(
+    monkeypatch: pytest.MonkeyPatch, method: str, masks: int
+) -> None:
+    states, merged = [], native.merge
+
+    def seen(**arguments: Any) -> None:
+        states.append(arguments["state"])
+        merged(**arguments)
+
+    monkeypatch.setattr(native, "merge", seen)
+    accumulated(small_pool(), method=method).finish()
+    assert states
+    for state in states:
+        assert len(state.positive) + len(state.negative) == masks * len(state.values)
+
+
 def test_example() -> None:
     assert doctest.testmod(importlib.import_module("negmerge_ext.accumulator")).failed == 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -44,11 +44,11 @@ class TrainingBatches:
         """Number of images."""
         return int(self._starts[-1])
 
-    def epoch(self, size: int, generator: torch.Generator) -> Iterator[list[Batch]]:
+    def epoch(self, size: int, generator: torch.Generator) -> Generator[list[Batch]]:
         """All images once, shuffled, in :func:`steps_per_epoch` items.
 
         Each has ``size`` images, the last maybe fewer, grouped by set. A single image that is left joins the
-        item before it: BatchNorm has no variance of one.
+        item before it: BatchNorm has no variance of one. To be closed by whoever leaves it before its end.
         """
         chunks = list(torch.split(torch.randperm(len(self), generator=generator), size))
         if len(chunks) > steps_per_epoch(len(self), size):
