@@ -12,8 +12,7 @@ namespace negmerge {
 // Statistics are summed per block, blocks in order, so that no cut at a multiple of it changes a bit.
 constexpr size_t kBlock = 16384;
 // A block is worked off in tiles, whose norms are summed each for itself: many threads of a GPU can share a block.
-// On a CPU a tile's running sums must stay in the L1 cache beside a group's streams: tiles of 1024, 2048 and 4096
-// elements differ by less than the noise; the smallest leaves most of the cache to the streams.
+// On a CPU a tile's results wait in the L1 cache, to be summed and written past the caches.
 constexpr size_t kTile = 1024;
 // Elements that are handled together: a keep mask is 16 bits, norms are summed in 16 lanes.
 constexpr size_t kPack = 16;
@@ -51,7 +50,8 @@ struct Merge {
   bool begin = true, end = true;
   bool statistics = true;
   bool histogram = false;
-  bool stream = false;  // the output is too large for the caches to hold: write it past them
+  bool stream = false;         // the output is too large for the caches to hold: write it past them
+  bool prefetch_near = false;  // the processor fetches streams by itself, far enough ahead
 };
 
 struct BlockStats {

@@ -17,6 +17,7 @@ Merge tuned(Merge merge, const std::vector<Tensor>& tensors) {
   for (const Tensor& tensor : tensors)
     if (tensor.out != nullptr) bytes += tensor.numel * item_size(tensor.out_dtype);
   merge.stream = bytes >= kStreamBytes;
+  merge.prefetch_near = fetches_streams();
   return merge;
 }
 

@@ -9,27 +9,40 @@
 
 namespace negmerge {
 
-// Models visited per sweep over a tile. N = 8: 1.01 in groups of 4, 1.04 of 6, 1.21 of 8; N = 30: 0.91, 0.98, 0.94.
-// One size serves all N: in the run behind docs/benchmarks.md groups of 8 came to 1.05 at N = 30. Of a tile they visit
-// one pack after the other: two or four packs side by side, which AVX-512 has registers for, are 1.03 and 1.19 as fast
-// in the caches for bf16 with N = 2, and 1.01 and 0.93 with N = 8 and 30.
+// Models visited per sweep. N = 8: 1.01 in groups of 4, 1.04 of 6, 1.21 of 8; N = 30: 0.91, 0.98, 0.94. One size serves
+// all N: in a later run groups of 8 came to 1.05 at N = 30. On Zen 5, whose figures below say more, groups of 4 and of
+// 16 take 1.08 and 1.12 of the time at N = 64. A sweep visits one pack after the other: two or four packs side by side,
+// which AVX-512 has registers for, are 1.03 and 1.19 as fast in the caches for bf16 with N = 2, and 1.01 and 0.93 with
+// N = 8 and 30. All sweeps but the last go over a block, 64 KiB of each fp32 stream. Over 1024, 4096 and 8192 elements
+// at a time they take 1.15, 1.08 and 1.02 of the time on Zen 5 (N = 64, with the near prefetches below; with far ones
+// all are alike).
 constexpr size_t kGroup = 8;
 
-// How far ahead of its use a stream is fetched into L2, and how near (3 would be L1). With AVX-512 N = 8: 1.01 where it
-// is 0.86 without; 2048 and 4096 bytes are equal, less is not measured. Into L1 0.91 where L2 has 1.21: streams that
-// lie alike in their pages compete for the same sets. CPUs with AVX2 alone are older, and the measured one (Zen 3) is
-// slowed down by what comes early. Its times over those with 2048 bytes:
+// How far ahead of its use a stream is fetched, and how near (2: into L2, 3: into L1, 0: into L1 without a trace). With
+// AVX-512 N = 8: 1.01 where it is 0.86 without; 2048 and 4096 bytes are equal, less is not measured. Into L1 0.91 where
+// L2 has 1.21: streams that lie alike in their pages compete for the same sets. CPUs with AVX2 alone are older, and the
+// measured one (Zen 3) is slowed down by what comes early. Its times over those with 2048 bytes:
 //            0     256   512   768   1024  4096  512 into L1
 //   N = 8    0.86  0.77  0.80  0.99  0.95  1.08  0.88
 //   N = 64   0.88  0.88  0.80  1.12  0.97  1.03  0.83
-// In bf16, N = 30, 0.94 with 256 and 512 bytes, 1.04 with none. NEON, vectors of every CPU, and AVX2 where a CPU has
-// AVX-512 are not measured.
+// In bf16, N = 30, 0.94 with 256 and 512 bytes, 1.04 with none. NEON and vectors of every CPU are not measured.
+//
+// Zen 5 fetches streams by itself, and what a kernel fetches far ahead takes of the bandwidth without a use. Its times
+// with AVX-512 over those with 2048 bytes, sweeps over blocks, where two cores read 50 to 54 GB/s and, in brackets,
+// where they read 80 GB/s (a neighbour's doing, not the kernel's):
+//            0            256 (0)      512 (0)      1024 (0)  512 into L1
+//   N = 2    0.98 (0.99)  0.95 (0.96)  0.98 (1.05)  0.96      0.99
+//   N = 8    0.91 (1.13)  0.88 (1.09)  0.94 (1.10)  0.94      0.95
+//   N = 64   0.86 (1.07)  0.83 (1.00)  0.93 (0.95)  0.94      0.92
+// With AVX2 it takes 0.86, 0.85 and 0.82 of its times with 512 bytes into L2, N = 2, 8 and 64.
 #if defined(__AVX512F__)
-constexpr size_t kPrefetchBytes = 2048;
+constexpr size_t kFarBytes = 2048;
 #else
-constexpr size_t kPrefetchBytes = 512;
+constexpr size_t kFarBytes = 512;
 #endif
-constexpr int kPrefetchLocality = 2;
+constexpr int kFarLocality = 2;
+constexpr size_t kNearBytes = 256;
+constexpr int kNearLocality = 0;
 
 // Output of so many bytes is written past the caches. N = 2: 1.11 against 1.01; N = 8: equal. A smaller one is there
 // for whoever reads it next. How many bytes is not measured: as many as the L3 above holds. Another L3, or times of a
