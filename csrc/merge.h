@@ -51,7 +51,7 @@ struct Merge {
   bool statistics = true;
   bool histogram = false;
   bool stream = false;         // the output is too large for the caches to hold: write it past them
-  bool prefetch_near = false;  // the processor fetches streams by itself, far enough ahead
+  bool prefetch_near = false;  // streams are fetched a short way ahead, not a long one
 };
 
 struct BlockStats {

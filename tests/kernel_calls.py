@@ -52,7 +52,7 @@ class Tensor:
     """Guarded copies of one case's arrays, and room for its results."""
 
     def __init__(
-        self, case: Case, offset: int, alias: Literal["base", "finetuned"] | None, whole_items: bool
+        self, case: Case, offset: int, alias: Literal["base"] | int | None, whole_items: bool
     ) -> None:
         def place(offset: int, dtype: np.dtype) -> int:
             return offset % 64 - (offset % dtype.itemsize if whole_items else 0)
@@ -64,7 +64,7 @@ class Tensor:
         self.finetuned = [Buffer(x, place(offset * (3 + k), x.dtype)) for k, x in enumerate(case.finetuned)]
         self.out = Buffer.unwritten(self.numel, case.out_dtype, place(offset * 7, case.out_dtype))
         if alias is not None:
-            self.out = self.base if alias == "base" else self.finetuned[0]
+            self.out = self.base if alias == "base" else self.finetuned[alias]
             assert self.out.dtype == case.out_dtype
         self.keep = Buffer.unwritten(-(-self.numel // 16), np.uint16, place(offset % 2, np.dtype(np.uint16)))
 
@@ -90,7 +90,7 @@ def merge(
     *,
     threads: int = 1,
     offset: int = 0,
-    alias: Literal["base", "finetuned"] | None = None,
+    alias: Literal["base"] | int | None = None,
     write: bool = True,
     histogram: bool = False,
     groups: Sequence[int] = (),
@@ -104,8 +104,9 @@ def merge(
 
     groups: numbers of models given call by call through a ``State``; empty: all at once. cut: elements
     after which each tensor is cut into a further call. write=False asks for statistics only, statistics=False
-    for none (they are zero then). by: what is called, with the arguments of ``native.merge``. whole_items:
-    every array begins at a multiple of its item size. keep=False does not ask for keep bits.
+    for none (they are zero then). alias: the output lies where the base does, or the model of this number.
+    by: what is called, with the arguments of ``native.merge``. whole_items: every array begins at a multiple
+    of its item size. keep=False does not ask for keep bits.
     """
     tensors = [Tensor(case, offset + 5 * i, alias, whole_items) for i, case in enumerate(cases)]
     stats = np.zeros(len(cases), NATIVE_STATS)

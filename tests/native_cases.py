@@ -25,7 +25,7 @@ def random_cases(seed: int, number: int) -> list[Case]:
     cases = []
     for i in range(number):
         size = int(rng.choice([rng.integers(0, 70), rng.integers(900, 1200), rng.integers(16_300, 17_000)]))
-        models = int(rng.choice([1, 2, 3, 5, 8, 9, 17])) if size < 2000 else 3
+        models = int(rng.choice([1, 2, 3, 5, 8, 9, 17] if size < 2000 else [3, 3, 3, 17]))
         base_dtype = DTYPES[i % 6]
         alike = rng.random() < 0.5
         dtypes = tuple(DTYPES[(i // 6 + (0 if alike else k)) % 6] for k in range(models))

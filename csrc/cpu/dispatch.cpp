@@ -3,10 +3,6 @@
 #include <atomic>
 #include <stdexcept>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 namespace negmerge {
 
 extern const Kernels kScalar;
@@ -52,21 +48,6 @@ void select_kernels(const std::string& name) {
   }
   throw std::invalid_argument("instruction set '" + name + "' is unknown or not available on this CPU; use one of " +
                               choices);
-}
-
-bool fetches_streams() {
-#if defined(__x86_64__)
-  static const bool zen5_or_later = [] {
-    unsigned int most, ebx, ecx, edx, version = 0;
-    if (!__get_cpuid(0, &most, &ebx, &ecx, &edx) || ebx != signature_AMD_ebx) return false;
-    if (!__get_cpuid(1, &version, &ebx, &ecx, &edx)) return false;
-    constexpr unsigned int kZen5 = 0x1a;
-    return (version >> 8 & 0xf) + (version >> 20 & 0xff) >= kZen5;
-  }();
-  return zen5_or_later;
-#else
-  return false;
-#endif
 }
 
 }  // namespace negmerge

@@ -17,7 +17,4 @@ const Kernels& active_kernels();
 // Throws std::invalid_argument, naming the choices, for a name that is unknown or cannot run here.
 void select_kernels(const std::string& name);
 
-// Whether this CPU fetches streams so far ahead by itself that a kernel had better not (csrc/cpu/tuning.h).
-bool fetches_streams();
-
 }  // namespace negmerge

@@ -6,18 +6,19 @@
 #include "block_table.h"
 #include "dispatch.h"
 #include "pool.h"
+#include "processor.h"
 #include "tuning.h"
 
 namespace negmerge {
 namespace {
 
-// What a merge needs to know of all its tensors together.
+// What a merge needs to know of all its tensors together, and of the processor.
 Merge tuned(Merge merge, const std::vector<Tensor>& tensors) {
   size_t bytes = 0;
   for (const Tensor& tensor : tensors)
     if (tensor.out != nullptr) bytes += tensor.numel * item_size(tensor.out_dtype);
   merge.stream = bytes >= kStreamBytes;
-  merge.prefetch_near = fetches_streams();
+  merge.prefetch_near = prefers_near_prefetch();
   return merge;
 }
 

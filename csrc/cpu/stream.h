@@ -13,9 +13,10 @@
 namespace negmerge {
 namespace {
 
+constexpr size_t kLine = 64;
+
 #if defined(__x86_64__)
 constexpr bool kCanStream = true;
-constexpr size_t kLine = 64;
 
 // One line, with as few instructions as there are registers for.
 NEGMERGE_HD void stream_line(const unsigned char* from, unsigned char* to) {

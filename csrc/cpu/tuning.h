@@ -1,11 +1,12 @@
-// The numbers that speed depends on and results do not. Measured on a Zen 4 core pair (32 KiB L1 and 1 MiB L2 each, 32
-// MiB L3), fp32, 1.2 GB, 4 KiB pages, as rates over a plain read of the same buffers in the same run. Rates of one
-// line were measured together and those of different lines were not. To measure a line again: change it (a group takes
-// a change of the switches in kernel.inc and fused.inc, too), build, and run benchmarks/kernel.py --dtype float32.
-// Where it says "not measured", no figures of other values are recorded.
+// The numbers that speed depends on and results do not. Unless another is named, measured on a Zen 4 core pair (32 KiB
+// L1 and 1 MiB L2 each, 32 MiB L3), fp32, 1.2 GB, 4 KiB pages, as rates over a plain read of the same buffers in the
+// same run. Rates of one line were measured together and those of different lines were not. To measure a line again:
+// change it (a group takes a change of the switches in kernel.inc and fused.inc, too), build, and run
+// benchmarks/kernel.py --dtype float32. Where it says "not measured", no figures of other values are recorded.
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 
 namespace negmerge {
 
@@ -13,10 +14,25 @@ namespace negmerge {
 // all N: in a later run groups of 8 came to 1.05 at N = 30. On Zen 5, whose figures below say more, groups of 4 and of
 // 16 take 1.08 and 1.12 of the time at N = 64. A sweep visits one pack after the other: two or four packs side by side,
 // which AVX-512 has registers for, are 1.03 and 1.19 as fast in the caches for bf16 with N = 2, and 1.01 and 0.93 with
-// N = 8 and 30. All sweeps but the last go over a block, 64 KiB of each fp32 stream. Over 1024, 4096 and 8192 elements
-// at a time they take 1.15, 1.08 and 1.02 of the time on Zen 5 (N = 64, with the near prefetches below; with far ones
-// all are alike).
+// N = 8 and 30.
 constexpr size_t kGroup = 8;
+
+// Bytes of running sums that wait between two groups of models, and so how long a run of each stream a sweep goes over,
+// but for the last one, which goes by tiles. Times over those with 64 KiB, on Zen 5 with the near prefetches below:
+//                  4 KiB   16     32     64
+//   fp32, N = 16   1.07    1.05   1.02   1
+//   fp32, N = 64   1.15    1.07   1.01   1
+//   bf16, N = 64           1.07   1.04   1
+// With far prefetches all are alike there with AVX-512; with AVX2 64 KiB take 0.88 (N = 30) and 0.95 (N = 64) of the
+// time that 4 KiB take. Sums, base and a run of eight models are 640 KiB then; not measured where the L2 cache is
+// smaller (Zen 3 has 512 KiB).
+constexpr size_t kSweepBytes = size_t{64} << 10;
+
+// Whether ranges of differences wait whole between two groups of 16-bit models, in three times the room, instead of as
+// two bits for each element. It saves the conversions, which take longer than the caches do where masks are no
+// registers of their own: N = 64 on Zen 5, with AVX2 0.93 of the time, with AVX-512 1.05. The others are not measured.
+template <class V>
+constexpr bool kKeepRanges = !std::is_integral_v<typename V::Mask>;
 
 // How far ahead of its use a stream is fetched, and how near (2: into L2, 3: into L1, 0: into L1 without a trace). With
 // AVX-512 N = 8: 1.01 where it is 0.86 without; 2048 and 4096 bytes are equal, less is not measured. Into L1 0.91 where
@@ -27,14 +43,19 @@ constexpr size_t kGroup = 8;
 //   N = 64   0.88  0.88  0.80  1.12  0.97  1.03  0.83
 // In bf16, N = 30, 0.94 with 256 and 512 bytes, 1.04 with none. NEON and vectors of every CPU are not measured.
 //
-// Zen 5 fetches streams by itself, and what a kernel fetches far ahead takes of the bandwidth without a use. Its times
-// with AVX-512 over those with 2048 bytes, sweeps over blocks, where two cores read 50 to 54 GB/s and, in brackets,
-// where they read 80 GB/s (a neighbour's doing, not the kernel's):
-//            0            256 (0)      512 (0)      1024 (0)  512 into L1
-//   N = 2    0.98 (0.99)  0.95 (0.96)  0.98 (1.05)  0.96      0.99
-//   N = 8    0.91 (1.13)  0.88 (1.09)  0.94 (1.10)  0.94      0.95
-//   N = 64   0.86 (1.07)  0.83 (1.00)  0.93 (0.95)  0.94      0.92
-// With AVX2 it takes 0.86, 0.85 and 0.82 of its times with 512 bytes into L2, N = 2, 8 and 64.
+// Zen 5 keeps ahead of streams by itself (processor.h), and what a kernel fetches far ahead takes of the bandwidth
+// without a use. Times with AVX-512 over those with 2048 bytes into L2, where two cores read 50 to 54 GB/s:
+//            0     256   512   1024  512 into L1
+//   N = 2    0.98  0.95  0.98  0.96  0.99
+//   N = 8    0.91  0.88  0.94  0.94  0.95
+//   N = 64   0.86  0.83  0.93  0.94  0.92
+// The same where they read 80 GB/s; the virtual machine changes between these from minute to minute:
+//   N = 2    0.99  0.96  1.05
+//   N = 8    1.13  1.09  1.10
+//   N = 64   1.07  1.00  0.95
+// These are into L1 without a trace, which is as fast as leaving one but with 512 bytes. In the caches, N = 8, 256 and
+// none take 0.62 and 0.60 of the time. With AVX2 near ones take 0.86, 0.85 and 0.82 of the time of 512 bytes into L2 (N
+// = 2, 8, 64). Vectors of every CPU have them there, too, not measured.
 #if defined(__AVX512F__)
 constexpr size_t kFarBytes = 2048;
 #else

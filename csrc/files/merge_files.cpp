@@ -8,6 +8,7 @@
 #include "../cpu/block_table.h"
 #include "../cpu/dispatch.h"
 #include "../cpu/pool.h"
+#include "../cpu/processor.h"
 #include "../cpu/tuning.h"
 #include "../method_facts.h"
 
@@ -179,6 +180,7 @@ bool run_merge_files(const Merge& asked, const std::vector<FileTensor>& tensors,
                      TensorStats* stats, int64_t* histogram, int threads, const Poll& poll) {
   Merge merge = asked;
   merge.statistics = stats != nullptr;
+  merge.prefetch_near = prefers_near_prefetch();
   BlockTable blocks;
   std::vector<size_t> elements, first_piece = {0};
   const size_t values = facts_of(merge.method).values;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import oracle
@@ -52,9 +53,9 @@ def test_any_merge_of_one_dtype(
 
 
 @examples(60)
-@given(case=cases(), offset=offsets(), alias=st.sampled_from(["base", "finetuned"]))
-def test_in_place(merge_on_cuda: Merges, case: Case, offset: int, alias: str) -> None:
-    case = replace(case, out_dtype=case.base.dtype if alias == "base" else case.finetuned[0].dtype)
+@given(case=cases(), offset=offsets(), alias=st.sampled_from(["base", 0, -1]))
+def test_in_place(merge_on_cuda: Merges, case: Case, offset: int, alias: Literal["base"] | int) -> None:
+    case = replace(case, out_dtype=(case.base if alias == "base" else case.finetuned[alias]).dtype)
     check([case], merge_on_cuda([case], offset=offset, alias=alias))
     merge_on_cuda.check_plain([case], offset=offset, alias=alias)
 

@@ -15,8 +15,8 @@ from negmerge_ext import native
 
 DTYPES = [F32, F64, F16, BF16]
 
-#: Elements from which a merge writes its output past the caches, in fp32 (csrc/cpu/tuning.h).
-STREAMED = (32 << 20) // 4
+#: Bytes from which a merge writes its output past the caches (csrc/cpu/tuning.h).
+STREAMED = 32 << 20
 
 
 def case_of(kind: str, numel: int, dtype: np.dtype, models: int, method: str, mode: str) -> Case:
@@ -49,11 +49,22 @@ def test_one_call_and_several_agree(instruction_set: str, dtype: np.dtype, model
 
 
 @pytest.mark.parametrize("models", [2, 12])
-@pytest.mark.parametrize("alias", ["base", "finetuned"])
-def test_in_place(instruction_set: str, alias: Literal["base", "finetuned"], models: int) -> None:
+@pytest.mark.parametrize("alias", ["base", 0])
+def test_in_place(instruction_set: str, alias: Literal["base"] | int, models: int) -> None:
     for dtype in DTYPES:
         case = case_of("sprinkled", 5003, dtype, models, "negmerge", "negate")
         check([case], merge([case], alias=alias))
+
+
+@pytest.mark.parametrize("models", [9, 17])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_several_sweeps_over_several_blocks(instruction_set: str, dtype: np.dtype, models: int) -> None:
+    """Sums of one group of models wait for the next, while the output may lie where any input does."""
+    case = case_of("sprinkled", native.BLOCK * 3 // 2 + 1029, dtype, models, "negmerge", "negate")
+    check([case], merge([case], offset=1))
+    for alias in ("base", 0, models // 2, -1):
+        check([case], merge([case], alias=alias))
+    check([case], merge([case], write=False), write=False)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -90,12 +101,14 @@ def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models
                     assert merge([case]).same_as(merge([case], groups=[1, models - 1]))
 
 
-@pytest.mark.parametrize("offset", [0, 1, 4])
-def test_large_output(instruction_set: str, offset: int) -> None:
-    numel = STREAMED + 37
-    base = np.resize(np.random.default_rng(3).standard_normal(70_001).astype(F32), numel)
-    theta = np.resize(np.random.default_rng(4).standard_normal(90_001).astype(F32), numel)
-    case = Case(base, (theta,), "negmerge", "negate", 0.5, F32, "large")
+@pytest.mark.parametrize(
+    ("dtype", "models", "offset"), [(F32, 1, 0), (F32, 1, 1), (F32, 1, 4), (F32, 9, 4), (BF16, 9, 1)], ids=str
+)
+def test_large_output(instruction_set: str, dtype: np.dtype, models: int, offset: int) -> None:
+    numel = STREAMED // dtype.itemsize + 37
+    base = np.resize(np.random.default_rng(3).standard_normal(70_001).astype(dtype), numel)
+    theta = np.resize(np.random.default_rng(4).standard_normal(90_001).astype(dtype), numel)
+    case = Case(base, (theta,) * models, "negmerge", "negate", 0.5, dtype, "large")
     large = merge([case], threads=2, offset=offset)
     in_pieces = merge([case], threads=2, offset=offset, cut=64 * native.BLOCK)
     assert large.same_as(in_pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import oracle
@@ -24,9 +25,9 @@ def test_any_merge(batch: list[Case], offset: int, threads: int, histogram: bool
 
 
 @examples(40)
-@given(case=cases(), offset=offsets(), alias=st.sampled_from(["base", "finetuned"]))
-def test_in_place(case: Case, offset: int, alias: str) -> None:
-    case = replace(case, out_dtype=case.base.dtype if alias == "base" else case.finetuned[0].dtype)
+@given(case=cases(), offset=offsets(), alias=st.sampled_from(["base", 0, -1]))
+def test_in_place(case: Case, offset: int, alias: Literal["base"] | int) -> None:
+    case = replace(case, out_dtype=(case.base if alias == "base" else case.finetuned[alias]).dtype)
     for _ in instruction_sets_in_turn():
         check([case], merge([case], offset=offset, alias=alias))
 
