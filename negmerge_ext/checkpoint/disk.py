@@ -40,7 +40,7 @@ def open_file(path: Path, flags: int = 0) -> int:
 
 
 def create_file(path: Path, size: int) -> None:
-    """Make a new file of ``size`` bytes, all of them reserved on the disk."""
+    """Make a new file of ``size`` bytes, all of them reserved if it is on a disk."""
     descriptor = open_file(path, os.O_CREAT | os.O_EXCL)
     try:
         _reserve(descriptor, size)
@@ -104,9 +104,23 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def _reserve(descriptor: int, size: int) -> None:
+    # A file system in memory would make every page, which takes as long as writing all, before anything else.
+    if not _in_memory(descriptor):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            return
+        except OSError as problem:
+            if problem.errno not in _NO_RESERVATION:
+                raise
+    os.ftruncate(descriptor, size)
+
+
+def _in_memory(descriptor: int) -> bool:
+    """Whether a file lies in tmpfs; not known where the system does not say, as outside Linux."""
+    device = os.fstat(descriptor).st_dev
     try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as problem:
-        if problem.errno not in _NO_RESERVATION:
-            raise
-        os.ftruncate(descriptor, size)
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    where = f"{os.major(device)}:{os.minor(device)}"
+    return any(line.split(" ")[2] == where and " - tmpfs " in line for line in mounts)

@@ -77,7 +77,7 @@ class Writer:
             self.paths = [self._work.result / file.name for file in output.files]
 
     def begin(self, *, resume: bool = False) -> ResumePoint | None:
-        """Reserve the disk space and write the headers, or find the point to go on from.
+        """Reserve the space on a disk and write the headers, or find the point to go on from.
 
         ``None``: from the start. Raises :class:`~negmerge_ext.errors.ResumeError` if an unfinished output
         belongs to another merge.

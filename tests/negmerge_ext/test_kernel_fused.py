@@ -102,7 +102,9 @@ def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models
 
 
 @pytest.mark.parametrize(
-    ("dtype", "models", "offset"), [(F32, 1, 0), (F32, 1, 1), (F32, 1, 4), (F32, 9, 4), (BF16, 9, 1)], ids=str
+    ("dtype", "models", "offset"),
+    [(F32, 1, 0), (F32, 1, 1), (F32, 1, 4), (F64, 1, 0), (F32, 9, 4), (BF16, 9, 0), (BF16, 9, 1)],
+    ids=str,
 )
 def test_large_output(instruction_set: str, dtype: np.dtype, models: int, offset: int) -> None:
     numel = STREAMED // dtype.itemsize + 37

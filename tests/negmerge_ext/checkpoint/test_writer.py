@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from programs import start_program
 
 from negmerge_ext.checkpoint import publish, writer
+from negmerge_ext.checkpoint.disk import create_file
 from negmerge_ext.checkpoint.journal import Journal, Position, ResumePoint
 from negmerge_ext.checkpoint.output import Output, OutputFile
 from negmerge_ext.checkpoint.safetensors import build_header
@@ -53,6 +56,22 @@ def write(output: Output, byte: int) -> None:
             made.write(file, int(offset), memoryview(bytes([byte]) * 100))
         made.finish(Position(len(output.files)), np.empty(0, NATIVE_STATS))
         made.publish()
+
+
+@pytest.mark.parametrize("folder", ["/var/tmp", "/dev/shm"])
+def test_space_is_reserved_where_that_costs_no_pages(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=True)
+    sizes, real = [], os.posix_fallocate
+
+    def seen(descriptor: int, offset: int, size: int) -> None:
+        sizes.append(size)
+        real(descriptor, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", seen)
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        create_file(Path(own) / "file", 100_000)
+        assert (Path(own) / "file").stat().st_size == 100_000
+    assert sizes == ([] if asked.stdout.strip() == "tmpfs" else [100_000])
 
 
 def read(folder: Path) -> bytes:
