@@ -54,12 +54,17 @@ def test_the_papers_are_what_their_program_writes(tmp_path):
 
 def test_small_clips_share_their_base_whichever_set_is_forgotten():
     shared = []
-    for name in ("mnist", "fashion-mnist", "cifar10"):
-        recipe, _ = embedded_recipe(f"{name}-clip-small")
-        assert recipe.data.name == name
+    for name, data in (
+        ("mnist-clip-small", "mnist"),
+        ("mnist-clip-small-linearised", "mnist"),
+        ("fashion-mnist-clip-small", "fashion-mnist"),
+        ("cifar10-clip-small", "cifar10"),
+    ):
+        recipe, _ = embedded_recipe(name)
+        assert recipe.data.name == data
         sets = sorted(one.model_dump_json() for one in recipe.data_sets)
         shared.append((recipe.model, recipe.training, recipe.threads, recipe.device, recipe.precision, sets))
-    assert shared[0] == shared[1] == shared[2]
+    assert all(one == shared[0] for one in shared)
     assert len(sets) == 3
 
 
