@@ -20,8 +20,6 @@ namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
 constexpr size_t kMostThreads = 1024;
-// How often a thread comes for work at least, so that all are done at about the same time.
-constexpr size_t kTurns = 8;
 
 // Counts in a child how often it and its ancestors were forked.
 std::atomic<int> forks{0};

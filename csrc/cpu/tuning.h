@@ -23,9 +23,10 @@ constexpr size_t kGroup = 8;
 //   fp32, N = 16   1.07    1.05   1.02   1
 //   fp32, N = 64   1.15    1.07   1.01   1
 //   bf16, N = 64           1.07   1.04   1
-// With far prefetches all are alike there with AVX-512; with AVX2 64 KiB take 0.88 (N = 30) and 0.95 (N = 64) of the
-// time that 4 KiB take. Sums, base and a run of eight models are 640 KiB then; not measured where the L2 cache is
-// smaller (Zen 3 has 512 KiB).
+// The base comes from the L2 cache in all sweeps but the first: fetching it there, or leaving a trace of it before,
+// changes nothing. With far prefetches all are alike there with AVX-512; with AVX2 64 KiB take 0.88 (N = 30) and 0.95
+// (N = 64) of the time that 4 KiB take. Sums, base and a run of eight models are 640 KiB then; not measured where the
+// L2 cache is smaller (Zen 3 has 512 KiB).
 constexpr size_t kSweepBytes = size_t{64} << 10;
 
 // Whether ranges of differences wait whole between two groups of 16-bit models, in three times the room, instead of as
@@ -74,6 +75,15 @@ constexpr size_t kStreamBytes = size_t{32} << 20;
 
 // Consecutive blocks that a thread takes at a time, if there are many. N = 8: 1.21 one by one, 1.28 by sixteen.
 constexpr size_t kMostBlocksAtOnce = 16;
+
+// How often each thread comes for blocks at least, so that all are done at about the same time. Not measured: at worst
+// one thread works an eighth longer than the others, and a merge of fewer blocks is short.
+constexpr size_t kTurns = 8;
+
+// Tiles of a patch with at most so many occupied packs are fetched ahead: a CPU foresees sequential accesses by itself,
+// but not scattered ones. Moving the elements of a patch that keeps one in a hundred takes 0.6 of the time with it; one
+// that keeps one in ten takes 1.2 times as long if its tiles are fetched too.
+constexpr int kScatteredPacks = 32;
 
 // Elements of all models together up to which the calling thread works alone: waking others takes some microseconds,
 // and so many elements in fp32 take about ten at the 25 GB/s that one thread reads from memory. Not measured: times of
