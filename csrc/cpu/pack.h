@@ -192,6 +192,13 @@ NEGMERGE_HD Pack<F64> widen(const Pack<F32>& a) {
   for (int i = 0; i < Pack<F32>::kRegisters; i++) F64::widen(a.v[i], wide.v[2 * i], wide.v[2 * i + 1]);
   return wide;
 }
+// Sixteen elements as fp64.
+NEGMERGE_HD Pack<F64> load_wide(const float* from) {
+  Pack<F64> wide;
+  for (int i = 0; i < Pack<F64>::kRegisters; i++) wide.v[i] = F64::load_wide(from + i * F64::kLanes);
+  return wide;
+}
+NEGMERGE_HD Pack<F64> load_wide(const double* from) { return Pack<F64>::load(from); }
 NEGMERGE_HD Pack<F32> narrow(const Pack<F64>& a) {
   Pack<F32> small;
   for (int i = 0; i < Pack<F32>::kRegisters; i++) small.v[i] = F64::narrow(a.v[2 * i], a.v[2 * i + 1]);

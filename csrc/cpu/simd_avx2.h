@@ -86,17 +86,64 @@ struct F32 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
   }
 
+  // Sixteen bf16 elements as they are stored, two to a lane of an F32.
+  struct Bf16 {
+    __m256i r;
+    static NEGMERGE_HD Bf16 load(const void* from) { return {_mm256_loadu_si256(static_cast<const __m256i*>(from))}; }
+    NEGMERGE_HD void store(void* to) const { _mm256_storeu_si256(static_cast<__m256i*>(to), r); }
+
+    NEGMERGE_HD F32 even() const { return from_bits(_mm256_slli_epi32(r, 16)); }
+    NEGMERGE_HD F32 odd() const { return from_bits(_mm256_and_si256(r, _mm256_set1_epi32(kOdd))); }
+    // Of numbers only, not of NaN.
+    static NEGMERGE_HD Bf16 join(F32 even, F32 odd) {
+      return join(_mm256_srli_epi32(even.round_to_bf16(), 16), odd.round_to_bf16());
+    }
+
+    NEGMERGE_HD Bf16 sign() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kLowest))}; }
+    NEGMERGE_HD Bf16 magnitude() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kHighest))}; }
+    friend NEGMERGE_HD Bf16 operator^(Bf16 a, Bf16 b) { return {_mm256_xor_si256(a.r, b.r)}; }
+    // As signed integers.
+    friend NEGMERGE_HD Bf16 lower(Bf16 a, Bf16 b) { return {_mm256_min_epi16(a.r, b.r)}; }
+    friend NEGMERGE_HD Bf16 higher(Bf16 a, Bf16 b) { return {_mm256_max_epi16(a.r, b.r)}; }
+
+    // All ones where lowest or highest, as signed integers, lies beyond a magnitude: one above it, or the other below
+    // it and no zero of the other sign among what they are bounds of.
+    static NEGMERGE_HD Bf16 beyond(Bf16 lowest, Bf16 highest, Bf16 magnitude) {
+      const __m256i zeros = _mm256_and_si256(_mm256_cmpeq_epi16(lowest.r, _mm256_set1_epi16(kLowest)),
+                                             _mm256_cmpeq_epi16(magnitude.r, _mm256_setzero_si256()));
+      const __m256i below = _mm256_andnot_si256(zeros, _mm256_cmpgt_epi16(magnitude.r, highest.r));
+      return {_mm256_or_si256(below, _mm256_cmpgt_epi16(lowest.r, magnitude.r))};
+    }
+    // Of all ones and all zeros. The sign of a lane is what select(), any() and mask_bits() look at.
+    NEGMERGE_HD Mask even_mask() const { return even().r; }
+    NEGMERGE_HD Mask odd_mask() const { return from_bits(r).r; }
+    static NEGMERGE_HD uint32_t mask_bits(Mask even, Mask odd) {
+      const __m256i words = join(_mm256_srli_epi32(_mm256_castps_si256(even), 16), _mm256_castps_si256(odd)).r;
+      // Packing works within 128-bit halves.
+      const int bytes = _mm256_movemask_epi8(_mm256_packs_epi16(words, _mm256_setzero_si256()));
+      return (static_cast<uint32_t>(bytes) & 0xff) | (static_cast<uint32_t>(bytes) >> 8 & 0xff00);
+    }
+
+   private:
+    static constexpr int kOdd = -0x10000;
+    static constexpr short kLowest = -0x8000, kHighest = 0x7fff;
+    static NEGMERGE_HD Bf16 join(__m256i low, __m256i high) { return {_mm256_blend_epi16(low, high, 0xaa)}; }
+  };
+
  private:
   NEGMERGE_HD __m256i bits() const { return _mm256_castps_si256(r); }
   static NEGMERGE_HD F32 from_bits(__m256i bits) { return _mm256_castsi256_ps(bits); }
 
+  // In the upper half of each lane.
+  NEGMERGE_HD __m256i round_to_bf16() const {
+    const __m256i even = _mm256_and_si256(_mm256_srli_epi32(bits(), 16), _mm256_set1_epi32(1));
+    return _mm256_add_epi32(bits(), _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+  }
   template <bool kNan>
   NEGMERGE_HD __m256i encode_bf16() const {
-    const __m256i bits = _mm256_castps_si256(r);
-    const __m256i even = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    __m256i encoded = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+    __m256i encoded = round_to_bf16();
     if constexpr (kNan) {
-      const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+      const __m256i quiet = _mm256_or_si256(bits(), _mm256_set1_epi32(0x400000));
       encoded = _mm256_blendv_epi8(encoded, quiet, _mm256_castps_si256(not_equal(r, r)));
     }
     return _mm256_srli_epi32(encoded, 16);
@@ -155,6 +202,7 @@ struct F64 {
     _mm_storel_epi64(to, _mm_sub_epi16(_mm_loadl_epi64(to), _mm_packs_epi32(half, half)));
   }
 
+  static NEGMERGE_HD F64 load_wide(const float* from) { return _mm256_cvtps_pd(_mm_loadu_ps(from)); }
   static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {
     low = _mm256_cvtps_pd(_mm256_castps256_ps128(a.r));
     high = _mm256_cvtps_pd(_mm256_extractf128_ps(a.r, 1));

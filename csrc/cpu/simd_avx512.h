@@ -141,6 +141,7 @@ struct F64 {
     _mm_storeu_si128(to, _mm_sub_epi16(_mm_loadu_si128(to), _mm_movm_epi16(m)));
   }
 
+  static NEGMERGE_HD F64 load_wide(const float* from) { return _mm512_cvtps_pd(_mm256_loadu_ps(from)); }
   static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {
     low = _mm512_cvtps_pd(_mm512_castps512_ps256(a.r));
     high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.r, 1));

@@ -132,6 +132,7 @@ struct F64 {
     return vtstq_u64(vdupq_n_u64(bits), lane);
   }
 
+  static NEGMERGE_HD F64 load_wide(const float* from) { return vcvt_f64_f32(vld1_f32(from)); }
   static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {
     low = vcvt_f64_f32(vget_low_f32(a.r));
     high = vcvt_high_f64_f32(a.r);

@@ -139,6 +139,11 @@ struct F32 : Vector<F32, float, int32_t, uint32_t> {
 struct F64 : Vector<F64, double, int64_t, uint64_t> {
   using Vector::Vector;
 
+  static NEGMERGE_HD F64 load_wide(const float* from) {
+    F64 wide;
+    for (int i = 0; i < kLanes; i++) wide.r[i] = from[i];
+    return wide;
+  }
   static NEGMERGE_HD void widen(F32 a, F64& low, F64& high) {
     for (int i = 0; i < kLanes; i++) low.r[i] = a.r[i], high.r[i] = a.r[i + kLanes];
   }

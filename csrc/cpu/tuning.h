@@ -25,13 +25,14 @@ constexpr size_t kGroup = 8;
 //   bf16, N = 64           1.07   1.04   1
 // The base comes from the L2 cache in all sweeps but the first: fetching it there, or leaving a trace of it before,
 // changes nothing. With far prefetches all are alike there with AVX-512; with AVX2 64 KiB take 0.88 (N = 30) and 0.95
-// (N = 64) of the time that 4 KiB take. Sums, base and a run of eight models are 640 KiB then; not measured where the
-// L2 cache is smaller (Zen 3 has 512 KiB).
+// (N = 64) of the time that 4 KiB take. Sums, base and a run of eight models are 640 KiB then. On Zen 3, whose L2 cache
+// has 512 KiB, 16, 32 and 64 KiB are alike: 0.95, 1.00 and 1 at N = 16, 1.02, 1.02 and 1 at N = 64.
 constexpr size_t kSweepBytes = size_t{64} << 10;
 
 // Whether ranges of differences wait whole between two groups of 16-bit models, in three times the room, instead of as
 // two bits for each element. It saves the conversions, which take longer than the caches do where masks are no
 // registers of their own: N = 64 on Zen 5, with AVX2 0.93 of the time, with AVX-512 1.05. The others are not measured.
+// Split layouts (layout.h), whose ranges take half the room, always keep them.
 template <class V>
 constexpr bool kKeepRanges = !std::is_integral_v<typename V::Mask>;
 
@@ -42,7 +43,9 @@ constexpr bool kKeepRanges = !std::is_integral_v<typename V::Mask>;
 //            0     256   512   768   1024  4096  512 into L1
 //   N = 8    0.86  0.77  0.80  0.99  0.95  1.08  0.88
 //   N = 64   0.88  0.88  0.80  1.12  0.97  1.03  0.83
-// In bf16, N = 30, 0.94 with 256 and 512 bytes, 1.04 with none. NEON and vectors of every CPU are not measured.
+// In bf16, N = 30, 0.94 with 256 and 512 bytes, 1.04 with none. The near ones below take, over 512 bytes into L2, 1.04,
+// 1.02, 0.98, 0.99 and 0.98 of the time there (N = 2, 4, 8, 30 and 64), in bf16 1.08, 1.03, 1.01 and 0.98 (N = 2, 4, 8
+// and 30). NEON and vectors of every CPU are not measured.
 //
 // Zen 5 keeps ahead of streams by itself (processor.h), and what a kernel fetches far ahead takes of the bandwidth
 // without a use. Times with AVX-512 over those with 2048 bytes into L2, where two cores read 50 to 54 GB/s:

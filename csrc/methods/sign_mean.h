@@ -50,13 +50,6 @@ NEGMERGE_HD V merged_vector(V sum, V models, Mask kept) {
   return select(kept, sum / models, V(0));
 }
 
-// The same to the bit where the number of models is a power of two: its reciprocal is exact, so that the product and
-// the quotient are roundings of one number.
-template <class V, class Mask>
-NEGMERGE_HD V merged_vector_by_reciprocal(V sum, V reciprocal, Mask kept) {
-  return select(kept, sum * reciprocal, V(0));
-}
-
 // Which elements enter the mean: those on whose sign all differences agree, and the others.
 struct SignRule {
   bool agreeing, others;

@@ -89,7 +89,7 @@ def test_without_statistics(instruction_set: str, dtype: np.dtype, mode: str) ->
 def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models: int) -> None:
     """Zeros of both signs, infinities and NaN among differences of one sign."""
     kinds = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan], F32)
-    first, second, third, base = np.meshgrid(kinds, kinds, kinds, [0.0, -0.0, 0.5], indexing="ij")
+    first, second, third, base = np.meshgrid(kinds, kinds, kinds, [0.0, -0.0, 0.5, -0.5], indexing="ij")
     for like in (first, second):  # what the models beyond the third hold
         values = [first, second, third, *(like,) * models][:models]
         finetuned = tuple(value.ravel().astype(dtype) for value in values)
