@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
-BENCH ?= kernel growth new_results small_tensors patch startup fine_tuning out_of_core memory peers
+BENCH ?= kernel reading_order growth new_results small_tensors patch startup fine_tuning out_of_core memory peers
 GPU_BENCH ?= gpu_kernel gpu_model gpu_files
 GPU_RESULTS ?=
 QUICK ?=

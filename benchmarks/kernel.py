@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from harness import native_calls, options, state_dicts, torch_formulas
-from harness.models import Shapes
+from harness.models import large_squares
 from harness.read_speed import ONE_THREAD, VARIANTS, Reader
 from harness.samples import fastest, median
 from harness.timing import Measurement, interleave, timed
@@ -37,24 +37,14 @@ MODELS = (2, 4, 8, 16, 30, 64)
 DTYPES = ("float32", "bfloat16", "float16")
 PEERS = ("torch.stack", "torch in place", "torch.compile", "torch.compile, new result")
 SCALE = 0.7
-#: Side of the matrices. One has more than 32 MiB in fp32, from which glibc maps memory anew for each
-#: allocation.
-SIDE, QUICK_SIDE = 2900, 512
-TOTAL, QUICK_TOTAL = 1.25e9, 3e7
-
-
-def shapes(models: int, dtype: torch.dtype, *, quick: bool) -> Shapes:
-    """As many matrices as the total takes."""
-    side, total = (QUICK_SIDE, QUICK_TOTAL) if quick else (SIDE, TOTAL)
-    count = -(-int(total) // ((models + 2) * side * side * dtype.itemsize))
-    return {f"layers.{index}.weight": (side, side) for index in range(count)}
 
 
 class Case:
     """One number of models and dtype."""
 
     def __init__(self, models: int, dtype: torch.dtype, *, quick: bool) -> None:
-        self.base, self.finetuned = state_dicts.pool(shapes(models, dtype, quick=quick), models, dtype)
+        shapes = large_squares(models, dtype.itemsize, quick=quick)
+        self.base, self.finetuned = state_dicts.pool(shapes, models, dtype)
         self.out = state_dicts.like(self.base)
 
     def variants(self, reader: Reader, peers: Sequence[str]) -> dict[str, Measurement]:

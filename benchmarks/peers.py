@@ -19,14 +19,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from harness import options
 from harness.checkpoints import filesystem, workplace, write_pool
 from harness.command_line import compile_packages, negmerge
 from harness.environments import InstallError, environment
-from harness.processes import in_child, run
+from harness.processes import in_child, process
 from harness.samples import median
 from harness.timing import Measurement, interleave
 
@@ -86,16 +87,6 @@ class Pool:
         return make[name]()
 
 
-def process(command: Sequence[object], out: Path) -> Measurement:
-    """Time a process that writes ``out``, which is removed before."""
-
-    def measure() -> float:
-        remove(out)
-        return run(command, env=OFFLINE).seconds
-
-    return measure
-
-
 def remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
@@ -135,7 +126,8 @@ def main() -> None:
         variants: dict[str, Measurement] = {}
         for name in ("negmerge", *peers):
             try:
-                variants[name] = process(pool.command(name), pool.output(name))
+                before = partial(remove, pool.output(name))
+                variants[name] = process(pool.command(name), before, env=OFFLINE)
             except InstallError as problem:
                 print(f"without {name}: {problem}", file=sys.stderr)
         # What a process reads besides its inputs is in the page cache once it has run.

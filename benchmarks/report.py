@@ -15,33 +15,33 @@ from pathlib import Path
 
 from harness import options
 from harness.results import FOLDER
-from reporting.cases import Benchmark
+from reporting.cases import Benchmark, Benchmarks, together
 from reporting.gpu_tables import GPU_TABLES
 from reporting.plots import draw, stale
-from reporting.summary import speed, summary
-from reporting.tables import TABLES, Benchmarks, machines
+from reporting.summary import gpu_summary, speed, summary
+from reporting.tables import TABLES, machines
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
 PLOTS = ROOT / "docs" / "img"
 NAMES = (
-    *(
-        "kernel",
-        "growth",
-        "new_results",
-        "small_tensors",
-        "patch",
-        "out_of_core",
-        "memory",
-        "peers",
-        "fine_tuning",
-        "startup",
-    ),
+    "kernel",
+    "reading_order",
+    "growth",
+    "new_results",
+    "small_tensors",
+    "patch",
+    "out_of_core",
+    "memory",
+    "peers",
+    "fine_tuning",
+    "startup",
     *GPU_TABLES,
 )
 _SECTION = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-#: The folder beside the result files for what was measured again on another machine.
-OTHER = "avx2"
+#: The machines of the summary. The second one's results are in a folder of this name beside the first one's.
+FIRST, OTHER = "AVX-512", "AVX2 alone"
+OTHER_FOLDER = "avx2"
 
 
 def loaded(folder: Path) -> Benchmarks:
@@ -51,10 +51,12 @@ def loaded(folder: Path) -> Benchmarks:
 
 def rendered(text: str, benchmarks: Benchmarks, other: Benchmarks) -> str:
     """A page with its tables made anew."""
-    tables = {**TABLES, **GPU_TABLES, "summary": summary}
-    tables["speed"] = lambda _: speed(benchmarks, other)
-    tables["other_machine"] = lambda _: f"{summary(other, measured=True)}\n\n{machines(other)}"
-    return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]](benchmarks)}\n\n{found[3]}", text)
+    tables = {**TABLES, **GPU_TABLES, "gpu_summary": gpu_summary}
+    tables["summary"] = lambda _: summary({FIRST: benchmarks, OTHER: other})
+    tables["speed"] = lambda _: speed({FIRST: benchmarks, OTHER: other})
+    tables["machines"] = lambda _: machines([benchmarks, other])
+    both = together(benchmarks, other)
+    return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]](both)}\n\n{found[3]}", text)
 
 
 def main() -> None:
@@ -64,18 +66,18 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
     parser.add_argument("--results", type=options.folder, default=FOLDER, help="folder of the result files")
     arguments = parser.parse_args()
-    benchmarks, other = loaded(arguments.results), loaded(arguments.results / OTHER)
+    benchmarks, other = loaded(arguments.results), loaded(arguments.results / OTHER_FOLDER)
     new = {page: rendered(page.read_text(), benchmarks, other) for page in PAGES}
     if arguments.check:
         differing = [page.name for page, text in new.items() if text != page.read_text()]
-        if differing := [*differing, *stale(benchmarks, PLOTS)]:
+        if differing := [*differing, *stale(together(benchmarks, other), PLOTS)]:
             sys.exit(
                 f"not what the result files say: {', '.join(differing)}; run python benchmarks/report.py"
             )
         return
     for page, text in new.items():
         page.write_text(text)
-    draw(benchmarks, PLOTS)
+    draw(together(benchmarks, other), PLOTS)
 
 
 if __name__ == "__main__":

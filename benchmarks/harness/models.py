@@ -18,6 +18,15 @@ def squares(count: int, side: int = 2048) -> Shapes:
     return {f"layers.{index}.weight": (side, side) for index in range(count)}
 
 
+def large_squares(models: int, itemsize: int, *, quick: bool) -> Shapes:
+    """As many matrices as make base, ``models`` fine-tuned models and a result 1.25 GB or more.
+
+    One has more than 32 MiB in fp32, from which glibc maps memory anew for each allocation.
+    """
+    side, total = (512, 3e7) if quick else (2900, 1.25e9)
+    return squares(-(-int(total) // ((models + 2) * side * side * itemsize)), side)
+
+
 def tiny(count: int) -> Shapes:
     """``count`` tensors of 16 elements, so small that only the work per tensor counts."""
     return {f"layers.{index}.bias": (16,) for index in range(count)}

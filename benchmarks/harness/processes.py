@@ -89,12 +89,17 @@ def run(command: Sequence[object], *, env: Mapping[str, str] | None = None) -> F
         return Finished(seconds, usage.ru_maxrss * 1024, output.read())
 
 
-def process(command: Sequence[object], before: Callable[[], object] = lambda: None) -> Measurement:
+def process(
+    command: Sequence[object],
+    before: Callable[[], object] = lambda: None,
+    *,
+    env: Mapping[str, str] | None = None,
+) -> Measurement:
     """Time a process; ``before`` is not timed."""
 
     def measure() -> float:
         before()
-        return run(command).seconds
+        return run(command, env=env).seconds
 
     return measure
 

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,8 @@ VARIANTS = (
     "read: 8 streams",
     "read: 8 streams, prefetch near",
 )
+#: Reading in the order of a merge, by whether streams are fetched ahead of themselves.
+IN_ORDER = ("in order", "in order, prefetch")
 #: Suffix of what is measured with a single thread.
 ONE_THREAD = ", 1 thread"
 _SOURCE = Path(__file__).with_suffix(".c")
@@ -68,16 +69,30 @@ class Reader:
 
     def variants(self, tensors: Sequence[torch.Tensor], threads: int) -> dict[str, Callable[[], int]]:
         """Functions that read all of ``tensors`` and return the sum of their 8-byte words, modulo 2^64."""
+        return {name: self._call("read_all", tensors, threads, index) for index, name in enumerate(VARIANTS)}
+
+    def in_order(self, tensors: Sequence[torch.Tensor], threads: int) -> dict[str, Callable[[], int]]:
+        """The same in the order in which a merge reads a base and its fine-tuned tensors.
+
+        They are of one size, a multiple of 64 bytes.
+        """
+        if len({tensor.nbytes for tensor in tensors}) != 1 or tensors[0].nbytes % 64:
+            raise ValueError("tensors must be of one size, a multiple of 64 bytes")
+        calls = (self._call("read_in_order", tensors, threads, ahead) for ahead in range(len(IN_ORDER)))
+        return dict(zip(IN_ORDER, calls, strict=True))
+
+    def _call(
+        self, function: str, tensors: Sequence[torch.Tensor], threads: int, variant: int
+    ) -> Callable[[], int]:
         count = len(tensors)
         addresses = (ctypes.c_void_p * count)(*(tensor.data_ptr() for tensor in tensors))
         sizes = (ctypes.c_size_t * count)(*(tensor.nbytes for tensor in tensors))
+        work = getattr(self._library, function)
 
-        def read(variant: int) -> int:
+        def read() -> int:
             total = ctypes.c_uint64()
-            if self._library.read_all(
-                addresses, sizes, ctypes.c_size_t(count), threads, variant, ctypes.byref(total)
-            ):
+            if work(addresses, sizes, ctypes.c_size_t(count), threads, variant, ctypes.byref(total)):
                 raise RuntimeError(f"{threads} threads cannot be started")
             return total.value
 
-        return {name: partial(read, index) for index, name in enumerate(VARIANTS)}
+        return read

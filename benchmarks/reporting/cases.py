@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,20 @@ class Benchmark:
             for case in self.cases
             if all(case.parameters.get(name) == value for name, value in parameters.items())
         ]
+
+
+#: Every benchmark's result file, by the benchmark's name.
+Benchmarks = Mapping[str, Benchmark]
+
+
+def together(first: Benchmarks, second: Benchmarks) -> dict[str, Benchmark]:
+    """The cases of two machines: their kernels', and of any other benchmark the first's if it has some."""
+    joined = {name: benchmark if benchmark.cases else second[name] for name, benchmark in first.items()}
+    kernels = first["kernel"], second["kernel"]
+    joined["kernel"] = Benchmark(
+        [case for each in kernels for case in each.cases], [run for each in kernels for run in each.runs]
+    )
+    return joined
 
 
 def number(value: float) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from . import bounds
-from .cases import MISSING, Benchmark, Case, number, table
-
-Benchmarks = Mapping[str, Benchmark]
+from .cases import MISSING, Benchmark, Benchmarks, Case, number, table
 
 #: How much longer than a copy of the same bytes a call may take on the device, and the seconds that starting
 #: it may take.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from math import log2
 from pathlib import Path
@@ -14,10 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .cases import Benchmark, Case
+from .cases import Benchmarks, Case
 from .tables import kernel_cases, line_through
 
-Benchmarks = Mapping[str, Benchmark]
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 #: The same colours in panels that lack one of them.
 _VARIANTS = {"merge": "C0", "merge, avx2": "C1", "torch.compile": "C2", "torch in place": "C3"}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from . import bounds
 from .bounds import Bound
-from .cases import MISSING, Case, number, table
+from .cases import MISSING, Benchmarks, Case, number, table
 from .gpu_tables import extra_megabytes, gpu_over_allowance, host_microseconds, over_copy
 from .tables import (
-    Benchmarks,
-    kernel_cases,
     line_through,
     over_allowance,
     over_read_bound,
@@ -30,14 +28,19 @@ class Target:
     bound: Bound
     values: Values
 
-    def row(self, benchmarks: Benchmarks) -> list[str]:
-        """A row of the table."""
-        values = sorted(self.values(benchmarks))
-        if not values:
-            return [self.what, str(self.bound), "not measured", MISSING]
-        met = all(map(self.bound.met, values))
-        shown = dict.fromkeys(self.bound.shown(value) for value in (values[0], values[-1]))
-        return [self.what, str(self.bound), " … ".join(shown), "yes" if met else "no"]
+    def row(self, *machines: Benchmarks) -> list[str]:
+        """A row of the table: a cell for each machine, and whether the bound is met by all."""
+        values = [sorted(self.values(benchmarks)) for benchmarks in machines]
+        met = [self.bound.met(value) for each in values for value in each]
+        verdict = MISSING if not met else "yes" if all(met) else "no"
+        return [self.what, str(self.bound), *map(self._cell, values), verdict]
+
+    def _cell(self, values: list[float]) -> str:
+        """The least and the most of ascending values."""
+        return (
+            " … ".join(dict.fromkeys(self.bound.shown(value) for value in values[:1] + values[-1:]))
+            or MISSING
+        )
 
 
 def _over_read(bound: Bound) -> Values:
@@ -59,6 +62,11 @@ def _new_results(pause: float) -> Values:
         case.ratio("merge, new result", "touched")
         for case in benchmarks["new_results"].where(models=8, pause=pause)
     ]
+
+
+def _new_among_others(benchmarks: Benchmarks) -> list[float]:
+    cases = benchmarks["kernel"].where(dtype="float32", models=8)
+    return [case.ratio("merge, new result", "merge") for case in cases if case.has("merge, new result")]
 
 
 def _torch(what: str, peer: str, ours: str = "merge") -> Target:
@@ -136,8 +144,8 @@ def _gpu_files(benchmarks: Benchmarks) -> list[float]:
 
 
 _READ = "in memory, merge over reading"
-_GPU_HOST = "GPU: the same, host µs per tensor and model"
-_GPU_UP = "GPU: between files in the page cache, over copying up what is read"
+_GPU_HOST = "the same, host µs per tensor and model"
+_GPU_UP = "between files in the page cache, over copying up what is read"
 TARGETS = (
     Target(f"{_READ}: fp32, N ≤ 16", bounds.OVER_READ_FP32, _over_read(bounds.OVER_READ_FP32)),
     Target(
@@ -146,6 +154,7 @@ TARGETS = (
     Target(f"{_READ}: bf16 and fp16", bounds.OVER_READ_16_BIT, _over_read(bounds.OVER_READ_16_BIT)),
     Target("new result over touched memory, fp32, N = 8", bounds.NEW_RESULT, _new_results(pause=0.0)),
     Target("the same, three seconds after the last call", bounds.NEW_RESULT, _new_results(pause=3.0)),
+    Target("the same, among all variants of the kernel's benchmark", bounds.NEW_RESULT, _new_among_others),
     Target("statistics in the same pass, over none: fp32", bounds.STATISTICS, _statistics("float32")),
     Target("the same: bf16 and fp16", bounds.STATISTICS, _statistics("bfloat16", "float16")),
     _torch("`torch.compile` over merge, fp32", "torch.compile"),
@@ -169,16 +178,16 @@ TARGETS = (
     Target("time is linear in N: share off the line", bounds.OFF_THE_LINE, _growth("models")),
     Target("`negmerge merge --help`, seconds", bounds.HELP_SECONDS, _startup("negmerge merge --help")),
     Target("merge of small files, seconds", bounds.MERGE_SECONDS, _startup("negmerge merge")),
-    Target("GPU: merge over device-to-device copy, in bandwidth", bounds.GPU_OVER_COPY, _gpu_kernel),
-    _gpu_peer("GPU: `torch.compile` over merge", "torch.compile"),
-    _gpu_peer("GPU: CUB DeviceTransform over merge", "CUB"),
-    _gpu_peer("GPU: `torch.stack` over merge", "torch.stack"),
-    Target(
-        "GPU: CLIP ViT-L/14, device time over allowance", bounds.OVER_ALLOWED, _gpu_model(gpu_over_allowance)
-    ),
+)
+GPU_TARGETS = (
+    Target("merge over device-to-device copy, in bandwidth", bounds.GPU_OVER_COPY, _gpu_kernel),
+    _gpu_peer("`torch.compile` over merge", "torch.compile"),
+    _gpu_peer("CUB DeviceTransform over merge", "CUB"),
+    _gpu_peer("`torch.stack` over merge", "torch.stack"),
+    Target("CLIP ViT-L/14, device time over allowance", bounds.OVER_ALLOWED, _gpu_model(gpu_over_allowance)),
     Target(_GPU_HOST, bounds.MICROSECONDS_PER_TENSOR_AND_MODEL, _gpu_model(host_microseconds)),
     Target(
-        "GPU: the same, MB of memory besides the result",
+        "the same, MB of memory besides the result",
         bounds.GPU_EXTRA_MEGABYTES,
         _gpu_model(extra_megabytes),
     ),
@@ -186,37 +195,62 @@ TARGETS = (
 )
 
 
-def summary(benchmarks: Benchmarks, *, measured: bool = False) -> str:
-    """All targets, or those that something was measured for."""
-    targets = [target for target in TARGETS if not measured or any(True for _ in target.values(benchmarks))]
-    return table(
-        ["what", "target", "measured, least … most", "met"], [target.row(benchmarks) for target in targets]
+def summary(machines: Mapping[str, Benchmarks]) -> str:
+    """All targets and, by machine, the least and the most that was measured."""
+    rows = [target.row(*machines.values()) for target in TARGETS]
+    return table(["what", "target", *machines, "met"], rows)
+
+
+def gpu_summary(benchmarks: Benchmarks) -> str:
+    """The same of what needs a GPU."""
+    return table(["what", "target", "measured", "met"], [target.row(benchmarks) for target in GPU_TARGETS])
+
+
+def speed(machines: Mapping[str, Benchmarks]) -> str:
+    """The few lines for the README, a column for each machine."""
+    peers = dict.fromkeys(
+        name
+        for benchmarks in machines.values()
+        for case in benchmarks["peers"].cases
+        for name in case.seconds
+        if name != "negmerge"
+    )
+    rows: dict[str, Callable[[Benchmarks], list[str]]] = {
+        "in memory, fp32, N = 8, into a given result": _kernel(
+            lambda case: f"{case.bandwidth('merge'):.0f} GB/s"
+        ),
+        "over plain reading of the inputs": _kernel(
+            lambda case: over_read_bound(case).shown(case.over_read())
+        ),
+        **{
+            f"{name} takes, times as long": _kernel(_times(name))
+            for name in ("torch.stack", "torch in place", "torch.compile")
+        },
+        "between files (tmpfs), over `cat` of the inputs + `cp` of the output": lambda benchmarks: [
+            bounds.FILES["tmpfs"].shown(ratio) for ratio in _out_of_core("tmpfs")(benchmarks)
+        ],
+        **{f"{name}, whole process, takes, times as long": _process(name) for name in peers},
+    }
+    cells = {
+        what: [" … ".join(values(benchmarks)) or MISSING for benchmarks in machines.values()]
+        for what, values in rows.items()
+    }
+    measured = [[what, *row] for what, row in cells.items() if set(row) != {MISSING}]
+    return table(["", *machines], measured)
+
+
+def _kernel(cell: Callable[[Case], str]) -> Callable[[Benchmarks], list[str]]:
+    """A cell of the merge in memory that the README tells of; empty where that was not measured."""
+    return lambda benchmarks: list(
+        filter(None, map(cell, benchmarks["kernel"].where(dtype="float32", models=8)))
     )
 
 
-def speed(benchmarks: Benchmarks, other: Benchmarks) -> str:
-    """The few lines for the README. ``other``: measured again, with the last of the instruction sets."""
-    rows: list[list[str]] = []
-    cases = kernel_cases(benchmarks, dtype="float32", models=8)
-    if cases:
-        sets = " / ".join(case.parameters["instruction_set"] for case in cases)
-        bandwidths = " / ".join(number(case.bandwidth("merge")) for case in cases)
-        over_read = " / ".join(over_read_bound(case).shown(case.over_read()) for case in cases)
-        rows += [
-            [f"in memory, fp32, N = 8, {sets}", f"{bandwidths} GB/s"],
-            ["over plain reading of the inputs", over_read],
-        ]
-    for name in ("torch.stack", "torch in place", "torch.compile"):
-        if cases and all(case.has(name) for case in cases):
-            ratios = " / ".join(number(case.ratio(name, "merge")) for case in cases)
-            rows.append([f"{name} takes", f"{ratios} times as long"])
-    both = benchmarks, other
-    files = [ratio for each in both for ratio in _out_of_core("tmpfs")(each)]
-    if files:
-        shown = " / ".join(map(bounds.FILES["tmpfs"].shown, files))
-        rows.append(["between files (tmpfs), over `cat` of the inputs + `cp` of the output", shown])
-    peers = [case for each in both for case in each["peers"].cases]
-    for name in dict.fromkeys(name for case in peers for name in case.seconds if name != "negmerge"):
-        times = " / ".join(number(case.ratio(name, "negmerge")) for case in peers if case.has(name))
-        rows.append([f"{name}, whole process, takes", f"{times} times as long"])
-    return table(["", ""], rows)
+def _times(name: str) -> Callable[[Case], str]:
+    return lambda case: number(case.ratio(name, "merge")) if case.has(name) else ""
+
+
+def _process(name: str) -> Callable[[Benchmarks], list[str]]:
+    return lambda benchmarks: [
+        number(case.ratio(name, "negmerge")) for case in benchmarks["peers"].cases if case.has(name)
+    ]

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from harness.read_speed import ONE_THREAD
+from harness.read_speed import IN_ORDER, ONE_THREAD
+from harness.samples import fastest
 
 from . import bounds
 from .bounds import Bound
-from .cases import MISSING, NOTHING, Benchmark, Case, number, table
-
-Benchmarks = Mapping[str, Benchmark]
+from .cases import MISSING, NOTHING, Benchmarks, Case, number, table
 
 #: How much longer than reading moving bytes may take.
 OVER_BYTES = 1.1
@@ -117,6 +116,20 @@ def torch(benchmarks: Benchmarks) -> str:
         if any(case.has(peer) for peer in over)
     ]
     return table([*_IDENTITY, *over], rows)
+
+
+def reading_order(benchmarks: Benchmarks) -> str:
+    """Reading in the order of a merge, between plain reading and the merge; bandwidths over plain reading."""
+    rows = []
+    for case in benchmarks["reading_order"].cases:
+        way = fastest(case.seconds, IN_ORDER)
+        in_order = case.ratio(case.read(), way)
+        cells = [f"{value:.2f}" for value in (in_order, case.over_read(), case.over_read() / in_order)]
+        rows.append(
+            [str(case.parameters["models"]), number(case.read_bandwidth()), way, *cells, str(case.rounds)]
+        )
+    head = ["N", "read GB/s", "fastest way in order", "in order over read", "merge over read"]
+    return table([*head, "merge over in order", "rounds"], rows)
 
 
 def line_through(cases: list[Case], parameter: str) -> tuple[float, float, float]:
@@ -341,11 +354,11 @@ def startup(benchmarks: Benchmarks) -> str:
     return table(["process", "s (quartiles)"], rows)
 
 
-def machines(benchmarks: Benchmarks) -> str:
+def machines(measured: Sequence[Benchmarks]) -> str:
     """The runs behind the tables, by machine and versions."""
     runs: dict[str, list[dict[str, Any]]] = {}
-    for benchmark in benchmarks.values():
-        for run in benchmark.runs:
+    for benchmarks in measured:
+        for run in (run for benchmark in benchmarks.values() for run in benchmark.runs):
             machine, versions = run["machine"], run["versions"]
             where = (
                 f"{_cpu(machine, versions)}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
@@ -391,6 +404,7 @@ TABLES: dict[str, Callable[[Benchmarks], str]] = {
         kernel,
         instruction_sets,
         torch,
+        reading_order,
         growth,
         new_results,
         small_tensors,
@@ -401,6 +415,5 @@ TABLES: dict[str, Callable[[Benchmarks], str]] = {
         peers,
         fine_tuning,
         startup,
-        machines,
     )
 }

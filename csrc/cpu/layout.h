@@ -1,12 +1,13 @@
 // How the sixteen elements of a pack stand in the registers of a fused merge, and what it remembers of the signs of
 // their differences. A layout L of a dtype and a register V:
-//   L::Base, L::base(from)                       the base's elements
+//   L::Base, L::base(from), L::value(base)       the base's elements; as numbers
 //   L::Range                                     lowest and highest of something that tells the differences' signs
 //   L::visit_first(from, base, sum, range)       one model's elements, the first or another
 //   L::visit(from, base, sum, range)
 //   L::agreed(own, range) -> mask                where all differences have one sign, unless the sum is NaN; own: the
 //                                                base's elements as they are stored
-//   L::bits(mask), L::in_order(pack), L::store(pack, to)   back to the order of memory; store: no NaN
+//   L::bits(mask), L::in_order(pack)             back to the order of memory
+//   L::store(pack, to)                           the same, for packs without NaN
 //   L::kWholeRanges                              whether ranges wait whole between two groups of models
 #pragma once
 
@@ -25,7 +26,7 @@ struct InOrder {
   using P = Pack<V>;
   using Base = P;
   using Range = DeltaRange<P>;
-  static constexpr bool kSplit = false, kWholeRanges = item_size(kDtype) == 2 && kKeepRanges<V>;
+  static constexpr bool kWholeRanges = item_size(kDtype) == 2 && kKeepRanges<V>;
 
   static NEGMERGE_HD Base base(const unsigned char* from) { return load_as<V, kDtype>(from); }
   static NEGMERGE_HD P value(const Base& base) { return base; }
@@ -39,27 +40,21 @@ struct InOrder {
     return either(above_zero(range), below_zero(range));
   }
   static NEGMERGE_HD uint32_t bits(const PackMask<V>& mask) { return mask.bits(); }
-  static NEGMERGE_HD P in_order(const P& pack) { return pack; }
+  template <class AnyPack>
+  static NEGMERGE_HD AnyPack in_order(const AnyPack& pack) {
+    return pack;
+  }
   static NEGMERGE_HD void store(const P& pack, unsigned char* to) { store_as<false>(kDtype, pack, to); }
 };
-
-// Where element l of a pack in memory stands in a split one: the even elements come first.
-constexpr size_t split_lane(size_t l) { return l / 2 + l % 2 * (kPack / 2); }
-
-template <class P>
-P join_lanes(const P& split) {
-  typename P::Scalar lane[kPack], element[kPack];
-  split.store(lane);
-  for (size_t l = 0; l < kPack; l++) element[l] = lane[split_lane(l)];
-  return P::load(element);
-}
 
 // bf16, where V has a register of sixteen: split into two that hold the even elements and the odd ones, by a shift and
 // a mask instead of a load and a permutation for each.
 //
 // Signs are told by the stored bits, half as wide as differences. Of an element whose sign is turned by the base's, as
 // an integer: it is above the base's magnitude if it lies on the far side of the base as seen from zero, equal if they
-// are equal, and else below. Only a zero of the other sign than a zero base's becomes the lowest of all integers.
+// are equal, and else below. The exception is a zero of the other sign than a zero base's: equal, and yet the lowest of
+// all integers. Differences of two bf16 numbers are never rounded to zero, so these are the signs of the rounded ones.
+// NaN is left to the sum.
 template <class V>
 struct Split {
   using P = Pack<V>;
@@ -71,7 +66,7 @@ struct Split {
   struct Range {
     Stored lowest, highest;
   };
-  static constexpr bool kSplit = true, kWholeRanges = true;
+  static constexpr bool kWholeRanges = true;
   static_assert(P::kRegisters == 2, "even and odd elements");
 
   static NEGMERGE_HD Base base(const unsigned char* from) {
@@ -95,7 +90,13 @@ struct Split {
     return {{beyond.even_mask(), beyond.odd_mask()}};
   }
   static NEGMERGE_HD uint32_t bits(const PackMask<V>& mask) { return Stored::mask_bits(mask.m[0], mask.m[1]); }
-  static NEGMERGE_HD P in_order(const P& pack) { return join_lanes(pack); }
+  template <class AnyPack>
+  static AnyPack in_order(const AnyPack& pack) {
+    typename AnyPack::Scalar lane[kPack], element[kPack];
+    pack.store(lane);
+    for (size_t l = 0; l < kPack; l++) element[l] = lane[l / 2 + l % 2 * (kPack / 2)];
+    return AnyPack::load(element);
+  }
   static NEGMERGE_HD void store(const P& pack, unsigned char* to) { Stored::join(pack.v[0], pack.v[1]).store(to); }
 
  private:

@@ -96,29 +96,30 @@ struct F32 {
     NEGMERGE_HD F32 odd() const { return from_bits(_mm256_and_si256(r, _mm256_set1_epi32(kOdd))); }
     // Of numbers only, not of NaN.
     static NEGMERGE_HD Bf16 join(F32 even, F32 odd) {
-      return join(_mm256_srli_epi32(even.round_to_bf16(), 16), odd.round_to_bf16());
+      return interleave(_mm256_srli_epi32(even.round_to_bf16(), 16), odd.round_to_bf16());
     }
 
-    NEGMERGE_HD Bf16 sign() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kLowest))}; }
-    NEGMERGE_HD Bf16 magnitude() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kHighest))}; }
+    NEGMERGE_HD Bf16 sign() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kSign))}; }
+    NEGMERGE_HD Bf16 magnitude() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kMagnitude))}; }
     friend NEGMERGE_HD Bf16 operator^(Bf16 a, Bf16 b) { return {_mm256_xor_si256(a.r, b.r)}; }
     // As signed integers.
     friend NEGMERGE_HD Bf16 lower(Bf16 a, Bf16 b) { return {_mm256_min_epi16(a.r, b.r)}; }
     friend NEGMERGE_HD Bf16 higher(Bf16 a, Bf16 b) { return {_mm256_max_epi16(a.r, b.r)}; }
 
-    // All ones where lowest or highest, as signed integers, lies beyond a magnitude: one above it, or the other below
-    // it and no zero of the other sign among what they are bounds of.
+    // All ones where, as signed integers, all of what the bounds are of is above the magnitude (the lowest is), or all
+    // is below (the highest is) and nothing is a zero of the other sign than a zero base's.
     static NEGMERGE_HD Bf16 beyond(Bf16 lowest, Bf16 highest, Bf16 magnitude) {
-      const __m256i zeros = _mm256_and_si256(_mm256_cmpeq_epi16(lowest.r, _mm256_set1_epi16(kLowest)),
+      const __m256i zeros = _mm256_and_si256(_mm256_cmpeq_epi16(lowest.r, _mm256_set1_epi16(kSign)),
                                              _mm256_cmpeq_epi16(magnitude.r, _mm256_setzero_si256()));
       const __m256i below = _mm256_andnot_si256(zeros, _mm256_cmpgt_epi16(magnitude.r, highest.r));
       return {_mm256_or_si256(below, _mm256_cmpgt_epi16(lowest.r, magnitude.r))};
     }
-    // Of all ones and all zeros. The sign of a lane is what select(), any() and mask_bits() look at.
+    // Of all ones and all zeros. A lane's sign is what select(), any() and mask_bits() look at; count() looks at all of
+    // it.
     NEGMERGE_HD Mask even_mask() const { return even().r; }
     NEGMERGE_HD Mask odd_mask() const { return from_bits(r).r; }
     static NEGMERGE_HD uint32_t mask_bits(Mask even, Mask odd) {
-      const __m256i words = join(_mm256_srli_epi32(_mm256_castps_si256(even), 16), _mm256_castps_si256(odd)).r;
+      const __m256i words = interleave(_mm256_srli_epi32(_mm256_castps_si256(even), 16), _mm256_castps_si256(odd)).r;
       // Packing works within 128-bit halves.
       const int bytes = _mm256_movemask_epi8(_mm256_packs_epi16(words, _mm256_setzero_si256()));
       return (static_cast<uint32_t>(bytes) & 0xff) | (static_cast<uint32_t>(bytes) >> 8 & 0xff00);
@@ -126,8 +127,8 @@ struct F32 {
 
    private:
     static constexpr int kOdd = -0x10000;
-    static constexpr short kLowest = -0x8000, kHighest = 0x7fff;
-    static NEGMERGE_HD Bf16 join(__m256i low, __m256i high) { return {_mm256_blend_epi16(low, high, 0xaa)}; }
+    static constexpr short kSign = -0x8000, kMagnitude = 0x7fff;
+    static NEGMERGE_HD Bf16 interleave(__m256i low, __m256i high) { return {_mm256_blend_epi16(low, high, 0xaa)}; }
   };
 
  private:

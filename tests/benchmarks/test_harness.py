@@ -91,6 +91,23 @@ def test_the_yardstick_reads_every_word(variant: str, threads: int) -> None:
     assert Reader().variants(tensors, threads)[variant]() == expected
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("models", [1, 8, 9, 17])
+def test_reading_in_the_order_of_a_merge_reads_every_word(models: int, threads: int) -> None:
+    random = np.random.default_rng(models)
+    for lines in (1, 1500, 3 * 1024 + 5):
+        arrays = [random.integers(-(2**62), 2**62, lines * 8) for _ in range(models + 1)]
+        expected = sum(int(array.view(np.uint64).sum(dtype=np.uint64)) for array in arrays) % 2**64
+        calls = Reader().in_order([torch.from_numpy(array) for array in arrays], threads)
+        assert [call() for call in calls.values()] == [expected] * 2
+
+
+def test_reading_in_order_wants_tensors_of_one_size() -> None:
+    for sizes in ((64, 128), (63, 63)):
+        with pytest.raises(ValueError, match="of one size, a multiple of 64 bytes"):
+            Reader().in_order([torch.zeros(size, dtype=torch.uint8) for size in sizes], 1)
+
+
 def test_models() -> None:
     assert (len(models.resnet18()), models.elements(models.resnet18())) == (62, 11_689_512)
     assert (len(models.clip_vit_b32()), models.elements(models.clip_vit_b32())) == (302, 151_277_313)
@@ -142,7 +159,7 @@ class TestCold:
         monkeypatch.setattr(out_of_core, "drop_cache", asked.append)
         commands: list[list[object]] = []
         for place in ("out_of_core.run", "harness.processes.run"):
-            monkeypatch.setattr(place, lambda command: commands.append(command) or Finished(1.0, 0, b""))
+            monkeypatch.setattr(place, lambda command, **_: commands.append(command) or Finished(1.0, 0, b""))
         paths, small = paths_of(tmp_path, 2), paths_of(tmp_path / "small", 2)
         for storage in ("tmpfs", "cached", "cold"):
             timed = out_of_core.variants(storage, paths, small, tmp_path / "copy", tmp_path / "out")

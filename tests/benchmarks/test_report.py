@@ -11,11 +11,11 @@ import pytest
 from harness.read_speed import ONE_THREAD, VARIANTS
 from harness.results import FOLDER
 from programs import import_path
-from report import NAMES, PLOTS
+from report import NAMES, OTHER_FOLDER, PLOTS, loaded
 from reporting.bounds import Bound, at_least, at_most, over_read
-from reporting.cases import Benchmark, Case, number, table
+from reporting.cases import Benchmark, Case, number, table, together
 from reporting.plots import draw, stale
-from reporting.summary import Target
+from reporting.summary import Target, summary
 from reporting.tables import (
     instruction_sets,
     kernel,
@@ -47,7 +47,7 @@ def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
 class TestPlots:
     @pytest.fixture
     def measured(self) -> dict[str, Benchmark]:
-        return {name: Benchmark.load(FOLDER / f"{name}.json") for name in NAMES}
+        return together(loaded(FOLDER), loaded(FOLDER / OTHER_FOLDER))
 
     def test_ticks_are_numbers(self, measured: dict[str, Benchmark], tmp_path: Path) -> None:
         draw(measured, tmp_path)
@@ -113,7 +113,31 @@ def test_a_sum_of_variants_is_compared_round_by_round() -> None:
 
 def test_what_was_not_measured_has_a_row() -> None:
     row = Target("something", at_least(2), lambda _: []).row({})
-    assert row == ["something", "≥ 2", "not measured", "–"]
+    assert row == ["something", "≥ 2", "–", "–"]
+
+
+def test_machines_of_the_summary_stand_beside_each_other() -> None:
+    fast, slow = ({"negmerge merge": [seconds]} for seconds in (0.4, 0.6))
+    one, other = ({name: Benchmark([], []) for name in NAMES} for _ in range(2))
+    one["startup"] = Benchmark([Case({}, {}, fast)], [])
+    rows = summary({"one": one, "other": other}).splitlines()
+    assert rows[0] == "| what | target | one | other | met |"
+    assert "| merge of small files, seconds | ≤ 0.5 | 0.40 | – | yes |" in rows
+    other["startup"] = Benchmark([Case({}, {}, slow)], [])
+    rows = summary({"one": one, "other": other}).splitlines()
+    assert "| merge of small files, seconds | ≤ 0.5 | 0.40 | 0.60 | no |" in rows
+
+
+def test_cases_of_two_machines_together() -> None:
+    one, other = ({name: Benchmark([], []) for name in NAMES} for _ in range(2))
+    first, second = kernel_case(), Case({"models": 4}, {}, {})
+    one["kernel"], other["kernel"] = Benchmark([first], [{"run": 1}]), Benchmark([second], [{"run": 2}])
+    one["growth"], other["growth"] = Benchmark([first], []), Benchmark([second], [])
+    other["startup"] = Benchmark([second], [{"run": 3}])
+    both = together(one, other)
+    assert both["kernel"] == Benchmark([first, second], [{"run": 1}, {"run": 2}])
+    assert both["growth"] == one["growth"]
+    assert both["startup"] == other["startup"]
 
 
 def test_line_through() -> None:
@@ -216,7 +240,7 @@ def test_runs_say_what_was_recorded() -> None:
     machine = dict.fromkeys(fields, "any")
     load = {"load_before": [1.5, 1, 1], "load_after": [2.5, 1, 1]}
     old = {"command": "old", "machine": machine, "versions": versions, **load}
-    assert machines({"kernel": Benchmark([], [old])}).splitlines()[2:] == [
+    assert machines([{"kernel": Benchmark([], [old])}]).splitlines()[2:] == [
         "| command | load before | load after |",
         "| --- | --- | --- |",
         "| `old` | 1.50 | 2.50 |",
@@ -224,14 +248,16 @@ def test_runs_say_what_was_recorded() -> None:
     date = "2026-01-02T03:04:05+00:00"
     new = {**old, "command": "new", "date": date, "niceness": 0, "commit": {"hash": "12ab", "changed": True}}
     exported = {**new, "command": "exported", "commit": None}
-    assert machines({"kernel": Benchmark([], [old, new, exported])}).splitlines()[2:] == [
+    assert machines(
+        [{"kernel": Benchmark([], [old, new])}, {"kernel": Benchmark([], [exported])}]
+    ).splitlines()[2:] == [
         "| command | commit | date | niceness | load before | load after |",
         "| --- | --- | --- | --- | --- | --- |",
         "| `old` | – | – | – | 1.50 | 2.50 |",
         "| `new` | 12ab, changed | 2026-01-02 | 0 | 1.50 | 2.50 |",
         "| `exported` | – | 2026-01-02 | 0 | 1.50 | 2.50 |",
     ]
-    assert machines({}) == "Not measured yet."
+    assert machines([{}]) == "Not measured yet."
 
 
 def test_machines_of_one_name_are_told_apart() -> None:
@@ -245,7 +271,7 @@ def test_machines_of_one_name_are_told_apart() -> None:
     zen3, zen4 = ({**machine, "cpu_family": 25, "cpu_model": model} for model in (1, 17))
     runs = [old, old, {**old, "versions": avx2}, {**old, "versions": forced}, {**old, "machine": zen3}]
     runs += [{**old, "machine": zen4}, {**old, "machine": zen3, "versions": avx2}, old]
-    lines = machines({"kernel": Benchmark([], runs)}).splitlines()
+    lines = machines([{"kernel": Benchmark([], runs)}]).splitlines()
     assert [line.partition(", 2 cores")[0] for line in lines if "cores" in line] == [
         "AMD EPYC",
         "AMD EPYC (scalar avx2, of which avx2 used)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import ml_dtypes
 import numpy as np
 import pytest
 from kernel_calls import check, merge
@@ -87,9 +88,10 @@ def test_without_statistics(instruction_set: str, dtype: np.dtype, mode: str) ->
 @pytest.mark.parametrize("models", [1, 2, 3, 9])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models: int) -> None:
-    """Zeros of both signs, infinities and NaN among differences of one sign."""
-    kinds = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan], F32)
-    first, second, third, base = np.meshgrid(kinds, kinds, kinds, [0.0, -0.0, 0.5, -0.5], indexing="ij")
+    """Zeros, denormals, infinities and NaN of both signs among numbers on either side of the base."""
+    positive = np.array([0.0, ml_dtypes.finfo(dtype).smallest_subnormal, 0.5, 1.0, np.inf, np.nan], F64)
+    kinds = np.concatenate([positive, -positive])
+    first, second, third, base = np.meshgrid(kinds, kinds, kinds, [*kinds, 0.75, -0.75], indexing="ij")
     for like in (first, second):  # what the models beyond the third hold
         values = [first, second, third, *(like,) * models][:models]
         finetuned = tuple(value.ravel().astype(dtype) for value in values)
