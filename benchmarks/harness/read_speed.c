@@ -6,6 +6,7 @@
 
 typedef uint64_t word __attribute__((aligned(1), may_alias));
 typedef uint64_t line __attribute__((vector_size(64), aligned(1), may_alias));
+typedef uint64_t half __attribute__((vector_size(32), aligned(1), may_alias));
 
 struct share {
   const char* const* buffers;
@@ -53,14 +54,15 @@ static uint64_t (*const readers[])(const char*, size_t) = {
 /* All streams of a group side by side, a line of each at a time, AHEAD bytes ahead of themselves if that is not 0. */
 #define DEFINE_SIDE_BY_SIDE(name, AHEAD)                                                        \
   static uint64_t name(const char* const* streams, size_t count, size_t begin, size_t end) {    \
-    line sum = {0};                                                                             \
+    half sums[2] = {{0}};                                                                       \
     for (size_t at = begin; at < end; at += 64)                                                 \
       for (size_t stream = 0; stream < count; ++stream) {                                       \
         if (AHEAD) __builtin_prefetch(streams[stream] + at + AHEAD, 0, 2);                      \
-        sum += *(const line*)(streams[stream] + at);                                            \
+        for (int part = 0; part < 2; ++part)                                                    \
+          sums[part] += *(const half*)(streams[stream] + at + 32 * part);                       \
       }                                                                                         \
     uint64_t total = 0;                                                                         \
-    for (int lane = 0; lane < 8; ++lane) total += sum[lane];                                    \
+    for (int lane = 0; lane < 4; ++lane) total += sums[0][lane] + sums[1][lane];                \
     return total;                                                                               \
   }
 
