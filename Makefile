@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BENCH ?= kernel reading_order growth new_results small_tensors patch startup fine_tuning out_of_core memory peers
+RESULTS ?=
 GPU_BENCH ?= gpu_kernel gpu_model gpu_files
 GPU_RESULTS ?=
 QUICK ?=
@@ -43,10 +44,12 @@ format: $(VENV)/dev.stamp  ## let ruff and clang-format rewrite the sources
 types: $(VENV)/dev.stamp  ## mypy, strict on negmerge_ext
 	$(BIN)/mypy
 
-# QUICK=1 is a smoke test that writes nothing into the tree.
+# QUICK=1 is a smoke test that writes nothing into the tree. RESULTS is a folder for the results of another machine than
+# those in benchmarks/results/; tables and plots are left as they are then.
 bench: $(VENV)/dev.stamp  ## run the benchmarks; results, tables and plots go to benchmarks/results/ and docs/
-	set -e; for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick); done
-	$(if $(QUICK),,$(BIN)/python benchmarks/report.py)
+	set -e; for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick) \
+	  $(if $(RESULTS),--out $(RESULTS)/$$name.json); done
+	$(if $(QUICK)$(RESULTS),,$(BIN)/python benchmarks/report.py)
 
 # What needs a GPU takes everything from PYTHON, which has torch for CUDA, and from WHEELS, a folder of wheels for what
 # it lacks. Nothing is downloaded, no environment is made; the modules are built into the source tree.

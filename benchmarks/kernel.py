@@ -1,8 +1,9 @@
 """Time the in-memory merge against reading its inputs, and against the same formula in torch.
 
 For every number of models N and dtype: square matrices of 8 million elements each, as many as make base, N
-fine-tuned models and the result 1.25 GB or more. A case is that of the instruction set that the machine uses,
-so that machines with others add cases of their own. Timed in interleaved rounds over the same memory:
+fine-tuned models and the result 1.25 GB or more. A case has the name of the instruction set that the
+machine uses; results of another machine go to a folder of their own (--out). Timed in interleaved rounds over
+the same memory:
 
 * read: plain reading of base and fine-tuned tensors by all cores (harness/read_speed.c), in several
   variants. The fastest is the read bandwidth of the run; it counts N + 1 tensors.

@@ -3,9 +3,9 @@
 For every number of models N, fp32 matrices as in kernel.py. Timed in interleaved rounds over the same memory:
 
 * read: plain reading as in kernel.py: few places at a time, each a long run.
-* in order: the same bytes in the order of a merge, by as many threads: 64 KiB of each tensor after the other,
-  eight models side by side and the base with the first of them; with and without prefetches
-  (harness/read_speed.c). It adds up what it reads and writes nothing.
+* in order: the same bytes in the order of a merge, by as many threads: runs of 64 KiB; of each run eight
+  models side by side, line by line, the base with the first of them, then the next eight; with and without
+  prefetches (harness/read_speed.c). It adds up what it reads and writes nothing.
 * merge: the merge itself, without statistics, into a given result.
 
 What lies between the first two is what the order costs, whatever is computed.
@@ -16,7 +16,6 @@ What lies between the first two is what the order costs, whatever is computed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 import torch
 from harness import native_calls, options, state_dicts
@@ -38,13 +37,8 @@ class Case:
 
     def variants(self, reader: Reader, threads: int) -> dict[str, Measurement]:
         columns = [[state[name] for state in (self.base, *self.finetuned)] for name in self.base]
-        by_name = [reader.in_order(tensors, threads) for tensors in columns]
-
-        def in_order(way: str) -> Callable[[], object]:
-            return lambda: [calls[way]() for calls in by_name]
-
         measured = reader.measurements([tensor for tensors in columns for tensor in tensors], threads)
-        measured |= {way: timed(in_order(way)) for way in IN_ORDER}
+        measured |= {way: timed(read) for way, read in reader.in_order(columns, threads).items()}
         merge = native_calls.merge(self.base, self.finetuned, self.out, SCALE, statistics=False)
         return measured | {"merge": timed(merge)}
 

@@ -39,8 +39,9 @@ NAMES = (
     *GPU_TABLES,
 )
 _SECTION = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-#: The machines of the summary. The second one's results are in a folder of this name beside the first one's.
+#: The summary's columns, one for each machine.
 FIRST, OTHER = "AVX-512", "AVX2 alone"
+#: Beside the first one's result files; it has the second one's.
 OTHER_FOLDER = "avx2"
 
 
@@ -59,6 +60,15 @@ def rendered(text: str, benchmarks: Benchmarks, other: Benchmarks) -> str:
     return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]](both)}\n\n{found[3]}", text)
 
 
+def check_machines(folder: Path, benchmarks: Benchmarks) -> None:
+    """End the program if kernels of two machines are in one folder: a column of the summary is of one."""
+    sets = {case.parameters["instruction_set"] for case in benchmarks["kernel"].cases}
+    if len(sets) > 1:
+        sys.exit(
+            f"{folder} has kernels of machines with {' and '.join(sorted(sets))}: --out puts them elsewhere"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -67,17 +77,20 @@ def main() -> None:
     parser.add_argument("--results", type=options.folder, default=FOLDER, help="folder of the result files")
     arguments = parser.parse_args()
     benchmarks, other = loaded(arguments.results), loaded(arguments.results / OTHER_FOLDER)
+    check_machines(arguments.results, benchmarks)
+    check_machines(arguments.results / OTHER_FOLDER, other)
     new = {page: rendered(page.read_text(), benchmarks, other) for page in PAGES}
+    shown = together(benchmarks, other)
     if arguments.check:
         differing = [page.name for page, text in new.items() if text != page.read_text()]
-        if differing := [*differing, *stale(together(benchmarks, other), PLOTS)]:
+        if differing := [*differing, *stale(shown, PLOTS)]:
             sys.exit(
                 f"not what the result files say: {', '.join(differing)}; run python benchmarks/report.py"
             )
         return
     for page, text in new.items():
         page.write_text(text)
-    draw(together(benchmarks, other), PLOTS)
+    draw(shown, PLOTS)
 
 
 if __name__ == "__main__":

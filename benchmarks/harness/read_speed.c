@@ -1,4 +1,4 @@
-/* Plain reading, to compare with: threads add up all 8-byte words of some buffers. */
+/* Reading, to compare with: threads add up all 8-byte words of some buffers, plainly or in the order of a merge. */
 
 #include <pthread.h>
 #include <stddef.h>
@@ -12,6 +12,7 @@ struct share {
   const char* const* buffers;
   const size_t* bytes;
   size_t count;
+  int streams; /* buffers of one tensor: the base's and the models' */
   int threads, index, variant;
   uint64_t sum;
 };
@@ -80,21 +81,26 @@ static void* read_share(void* argument) {
   return NULL;
 }
 
-/* The same stretch of all buffers, which are of one size, in the order of a merge: run by run, and of each run one
- * group of streams after the other. The first group has one more, the base. */
+/* Tensor by tensor the same stretch of its buffers, which are of one size, in the order of a merge: run by run, and of
+ * each run one group of streams after the other. The first has the base and the models that whole groups leave over. */
 enum { RUN = 65536, GROUP = 8 };
 static void* read_share_in_order(void* argument) {
   struct share* share = argument;
-  const size_t stretch = share->bytes[0] / share->threads / RUN * RUN, begin = share->index * stretch;
-  const size_t last = share->index + 1 == share->threads ? share->bytes[0] / 64 * 64 : begin + stretch;
-  uint64_t (*const read)(const char* const*, size_t, size_t, size_t) = share->variant ? side_by_side_ahead : side_by_side;
-  for (size_t at = begin; at < last; at += RUN) {
-    const size_t end = last - at < RUN ? last : at + RUN;
-    for (size_t first = 0; first < share->count;) {
-      const size_t most = first == 0 ? GROUP + 1 : GROUP, left = share->count - first;
-      const size_t group = left < most ? left : most;
-      share->sum += read(share->buffers + first, group, at, end);
-      first += group;
+  const size_t streams = share->streams;
+  for (size_t tensor = 0; tensor < share->count; tensor += streams) {
+    const char* const* from = share->buffers + tensor;
+    const size_t bytes = share->bytes[tensor];
+    const size_t stretch = bytes / share->threads / RUN * RUN, begin = share->index * stretch;
+    const size_t last = share->index + 1 == share->threads ? bytes / 64 * 64 : begin + stretch;
+    for (size_t at = begin; at < last; at += RUN) {
+      const size_t end = last - at < RUN ? last : at + RUN;
+      size_t group = (streams - 2) % GROUP + 2;
+      for (size_t first = 0; first < streams; first += group, group = GROUP) {
+        if (share->variant)
+          share->sum += side_by_side_ahead(from + first, group, at, end);
+        else
+          share->sum += side_by_side(from + first, group, at, end);
+      }
     }
   }
   return NULL;
@@ -105,14 +111,14 @@ enum { MAX_THREADS = 1024 };
 int variants(void) { return sizeof readers / sizeof *readers; }
 
 /* Returns 0, or -1 if there are too many threads or one cannot be started; *sum keeps the reads from being removed. */
-static int run(void* (*work)(void*), const char* const* buffers, const size_t* bytes, size_t count, int threads,
-               int variant, uint64_t* sum) {
+static int run(void* (*work)(void*), const char* const* buffers, const size_t* bytes, size_t count, int streams,
+               int threads, int variant, uint64_t* sum) {
   static struct share shares[MAX_THREADS];
   static pthread_t started[MAX_THREADS];
   if (threads < 1 || threads > MAX_THREADS) return -1;
   int running = 1, result = 0;
   for (int index = 0; index < threads; ++index)
-    shares[index] = (struct share){buffers, bytes, count, threads, index, variant, 0};
+    shares[index] = (struct share){buffers, bytes, count, streams, threads, index, variant, 0};
   for (; running < threads; ++running)
     if (pthread_create(&started[running], NULL, work, &shares[running]) != 0) {
       result = -1;
@@ -128,11 +134,11 @@ static int run(void* (*work)(void*), const char* const* buffers, const size_t* b
 }
 
 int read_all(const char* const* buffers, const size_t* bytes, size_t count, int threads, int variant, uint64_t* sum) {
-  return run(read_share, buffers, bytes, count, threads, variant, sum);
+  return run(read_share, buffers, bytes, count, 1, threads, variant, sum);
 }
 
-/* Of buffers of one size, a multiple of 64 bytes; ahead: whether streams are fetched ahead of themselves. */
-int read_in_order(const char* const* buffers, const size_t* bytes, size_t count, int threads, int ahead,
+/* Of tensors of `streams` buffers of one size, a multiple of 64 bytes; ahead: whether streams are fetched ahead. */
+int read_in_order(const char* const* buffers, const size_t* bytes, size_t count, int streams, int threads, int ahead,
                   uint64_t* sum) {
-  return run(read_share_in_order, buffers, bytes, count, threads, ahead, sum);
+  return run(read_share_in_order, buffers, bytes, count, streams, threads, ahead, sum);
 }

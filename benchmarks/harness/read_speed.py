@@ -3,6 +3,7 @@
 ``read_speed.c`` is compiled with the system's compiler for this processor. Every thread adds up a
 contiguous stretch of every buffer; the variants differ in how many places of a stretch are read side by
 side, whether the program prefetches and how far ahead. The fastest variant of a run is its read bandwidth.
+Reading in the order of a merge is beside it.
 """
 
 from __future__ import annotations
@@ -71,19 +72,25 @@ class Reader:
         """Functions that read all of ``tensors`` and return the sum of their 8-byte words, modulo 2^64."""
         return {name: self._call("read_all", tensors, threads, index) for index, name in enumerate(VARIANTS)}
 
-    def in_order(self, tensors: Sequence[torch.Tensor], threads: int) -> dict[str, Callable[[], int]]:
-        """The same in the order in which a merge reads a base and its fine-tuned tensors.
+    def in_order(
+        self, tensors: Sequence[Sequence[torch.Tensor]], threads: int
+    ) -> dict[str, Callable[[], int]]:
+        """The same in the order in which a merge reads ``tensors``: by name, the base's and the models'.
 
-        They are of one size, a multiple of 64 bytes.
+        Those of a name are of one size, a multiple of 64 bytes, and of every name there are as many, two or
+        more. They must stay alive.
         """
-        if len({tensor.nbytes for tensor in tensors}) != 1 or tensors[0].nbytes % 64:
-            raise ValueError("tensors must be of one size, a multiple of 64 bytes")
-        calls = (self._call("read_in_order", tensors, threads, ahead) for ahead in range(len(IN_ORDER)))
-        return dict(zip(IN_ORDER, calls, strict=True))
+        streams = len(tensors[0])
+        for each in tensors:
+            if len({tensor.nbytes for tensor in each}) != 1 or each[0].nbytes % 64 or len(each) != streams:
+                raise ValueError("tensors of a name must be of one size, a multiple of 64 bytes")
+        flat = [tensor for each in tensors for tensor in each]
+        return {
+            name: self._call("read_in_order", flat, streams, threads, ahead)
+            for ahead, name in enumerate(IN_ORDER)
+        }
 
-    def _call(
-        self, function: str, tensors: Sequence[torch.Tensor], threads: int, variant: int
-    ) -> Callable[[], int]:
+    def _call(self, function: str, tensors: Sequence[torch.Tensor], *numbers: int) -> Callable[[], int]:
         count = len(tensors)
         addresses = (ctypes.c_void_p * count)(*(tensor.data_ptr() for tensor in tensors))
         sizes = (ctypes.c_size_t * count)(*(tensor.nbytes for tensor in tensors))
@@ -91,8 +98,8 @@ class Reader:
 
         def read() -> int:
             total = ctypes.c_uint64()
-            if work(addresses, sizes, ctypes.c_size_t(count), threads, variant, ctypes.byref(total)):
-                raise RuntimeError(f"{threads} threads cannot be started")
+            if work(addresses, sizes, ctypes.c_size_t(count), *numbers, ctypes.byref(total)):
+                raise RuntimeError("threads cannot be started")
             return total.value
 
         return read

@@ -23,7 +23,7 @@ class Results:
     after) and ``cases`` (``parameters`` that identify it, ``runs`` that measured it, ``facts``, ``seconds``
     by variant). A case that is measured again replaces the old one; with ``append`` its samples are added to
     the old ones if commit, machine, versions and niceness are known of both and the same; else the program
-    ends. Runs recorded before there were dates, commits and niceness lack them.
+    ends.
     """
 
     def __init__(self, path: Path | None, benchmark: str, *, append: bool = False) -> None:

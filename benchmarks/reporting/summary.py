@@ -29,7 +29,7 @@ class Target:
     values: Values
 
     def row(self, *machines: Benchmarks) -> list[str]:
-        """A row of the table: a cell for each machine, and whether the bound is met by all."""
+        """A row of the table: a cell for each machine, and whether all that was measured meets the bound."""
         values = [sorted(self.values(benchmarks)) for benchmarks in machines]
         met = [self.bound.met(value) for each in values for value in each]
         verdict = MISSING if not met else "yes" if all(met) else "no"
@@ -217,7 +217,7 @@ def speed(machines: Mapping[str, Benchmarks]) -> str:
     )
     rows: dict[str, Callable[[Benchmarks], list[str]]] = {
         "in memory, fp32, N = 8, into a given result": _kernel(
-            lambda case: f"{case.bandwidth('merge'):.0f} GB/s"
+            lambda case: f"{number(case.bandwidth('merge'))} GB/s"
         ),
         "over plain reading of the inputs": _kernel(
             lambda case: over_read_bound(case).shown(case.over_read())

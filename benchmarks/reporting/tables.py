@@ -380,22 +380,22 @@ def _cpu(machine: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Commands and what was recorded of their runs; older ones have less."""
-    columns = {
-        "command": [f"`{run['command']}`" for run in runs],
-        "commit": [_commit(run.get("commit")) for run in runs],
-        "date": [run.get("date", "")[:10] for run in runs],
-        "niceness": [str(run.get("niceness", "")) for run in runs],
-        "load before": [f"{run['load_before'][0]:.2f}" for run in runs],
-        "load after": [f"{run['load_after'][0]:.2f}" for run in runs],
-    }
-    columns = {name: cells for name, cells in columns.items() if any(cells)}
-    rows = zip(*([cell or MISSING for cell in cells] for cells in columns.values()), strict=True)
-    return table(list(columns), list(rows))
+    """Commands and what was recorded of their runs."""
+    rows = [
+        [
+            f"`{run['command']}`",
+            _commit(run["commit"]),
+            run["date"][:10],
+            str(run["niceness"]),
+            *(f"{run[f'load_{when}'][0]:.2f}" for when in ("before", "after")),
+        ]
+        for run in runs
+    ]
+    return table(["command", "commit", "date", "niceness", "load before", "load after"], rows)
 
 
 def _commit(commit: Mapping[str, Any] | None) -> str:
-    return f"{commit['hash']}{', changed' if commit['changed'] else ''}" if commit else ""
+    return f"{commit['hash']}{', changed' if commit['changed'] else ''}" if commit else MISSING
 
 
 TABLES: dict[str, Callable[[Benchmarks], str]] = {

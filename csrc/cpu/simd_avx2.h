@@ -114,8 +114,8 @@ struct F32 {
       const __m256i below = _mm256_andnot_si256(zeros, _mm256_cmpgt_epi16(magnitude.r, highest.r));
       return {_mm256_or_si256(below, _mm256_cmpgt_epi16(lowest.r, magnitude.r))};
     }
-    // Of all ones and all zeros. A lane's sign is what select(), any() and mask_bits() look at; count() looks at all of
-    // it.
+    // From all ones and all zeros. Only a lane's sign is meant to be looked at, as select(), any() and mask_bits() do;
+    // not for count(), which takes whole lanes.
     NEGMERGE_HD Mask even_mask() const { return even().r; }
     NEGMERGE_HD Mask odd_mask() const { return from_bits(r).r; }
     static NEGMERGE_HD uint32_t mask_bits(Mask even, Mask odd) {

@@ -27,20 +27,21 @@ constexpr size_t kGroup = 8;
 // changes nothing. With far prefetches all are alike there with AVX-512; with AVX2 64 KiB take 0.88 (N = 30) and 0.95
 // (N = 64) of the time that 4 KiB take. Sums, base and a run of eight models are 640 KiB then. On Zen 3, whose L2 cache
 // has 512 KiB, 16, 32 and 64 KiB are alike to within 5 percent in fp32: 0.95, 1.00 and 1 at N = 16, 1.02, 1.02 and 1 at
-// N = 64. Ranges that wait whole share this room with sums.
+// N = 64. Where ranges wait whole, a sweep has half as many elements: 64 KiB in all where a range has 4 bytes, 96 KiB
+// where it has 8.
 constexpr size_t kSweepBytes = size_t{64} << 10;
 
 // Whether ranges of differences wait whole between two groups of 16-bit models, with 12 bytes for each element instead
 // of 4.25 that sums and two bits take. It saves the conversions, which take longer than the caches do where masks are
 // no registers of their own: bf16, N = 64, on Zen 5 with AVX2 0.93 of the time, with AVX-512 1.05. fp16 and the others
 // are not measured. In fp32 it changes nothing with AVX2: 0.99, 1.04 and 0.97 on Zen 3 (N = 16, 30 and 64). Split
-// layouts (layout.h) always keep them, in 8 bytes; as many elements at a time as those of 4 bytes change nothing
-// there: 1.02, 1.01 and 0.99 (N = 16, 30 and 64).
+// layouts (layout.h) always keep them, with 8 bytes for each element; sweeps of twice as many elements, as where only
+// sums wait, change nothing there: 1.02, 1.01 and 0.99 (N = 16, 30 and 64).
 //
-// The split layout of bf16 takes 0.99, 0.92 and 0.84 of the time in order in the caches (N = 2, 8 and 30; AVX2, Zen 3).
-// Together with prefetches without a loop and one selection less, merges from memory take 0.90, 0.92, 0.88, 0.91, 0.94
-// and 0.95 of the time before (N = 2, 4, 8, 16, 30 and 64). Two split packs side by side, which visit each line once,
-// take 1.08, 1.18 and 1.06 times as long in the caches. On other processors it is not measured.
+// The split layout of bf16 takes 0.99, 0.92 and 0.84 of the time of elements in order, in the caches (N = 2, 8 and 30;
+// AVX2, Zen 3). Together with prefetches without a loop and one selection less, merges from memory take 0.90, 0.92,
+// 0.88, 0.91, 0.94 and 0.95 of the time before (N = 2, 4, 8, 16, 30 and 64). Two split packs side by side, which visit
+// each line once, take 1.08, 1.18 and 1.06 times as long in the caches. On other processors it is not measured.
 template <class V>
 constexpr bool kKeepRanges = !std::is_integral_v<typename V::Mask>;
 
@@ -121,10 +122,11 @@ constexpr size_t kWorthPopulating = size_t{4} << 20;
 
 // Huge pages are asked for until one thread has fewer bytes of them a second. Then the host of a virtual machine has to
 // provide them, and small ones come sooner. Times of a merge with N = 2 over one into touched memory, with huge pages
-// throughout, small ones throughout and as here (benchmarks/new_results.py; a Zen 3 core pair): 1.7, 3.4, 2.0 where
-// memory was in use just before, 9.9, 4.0, 3.3 three seconds later. N = 8: 1.4, 2.1, 1.3 and 4.3, 2.1, 2.4. By those of
-// N = 2 a thread has some 5e9 bytes of huge pages a second in the first case and 5e8 in the second. The bound lies
-// between, not measured itself; a host that provides memory faster or slower would change it.
+// throughout, small ones throughout and as here (an earlier run of benchmarks/new_results.py; a Zen 3 core
+// pair): 1.7, 3.4, 2.0 where memory was in use just before, 9.9, 4.0, 3.3 three seconds later. N = 8: 1.4, 2.1, 1.3
+// and 4.3, 2.1, 2.4. By those of N = 2 a thread has some 5e9 bytes of huge pages a second in the first case and 5e8 in
+// the second. The bound lies between, not measured itself; a host that provides memory faster or slower would change
+// it.
 constexpr double kSlowHugePages = 1e9;
 
 }  // namespace negmerge

@@ -94,18 +94,19 @@ def test_the_yardstick_reads_every_word(variant: str, threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("models", [1, 8, 9, 17])
 def test_reading_in_the_order_of_a_merge_reads_every_word(models: int, threads: int) -> None:
-    random = np.random.default_rng(models)
-    for lines in (1, 1500, 3 * 1024 + 5):
-        arrays = [random.integers(-(2**62), 2**62, lines * 8) for _ in range(models + 1)]
-        expected = sum(int(array.view(np.uint64).sum(dtype=np.uint64)) for array in arrays) % 2**64
-        calls = Reader().in_order([torch.from_numpy(array) for array in arrays], threads)
-        assert [call() for call in calls.values()] == [expected] * 2
+    random, reader = np.random.default_rng(models), Reader()
+    for lines in ([1], [1500], [3 * 1024 + 5, 7 * 1024 + 5]):
+        arrays = [[random.integers(-(2**62), 2**62, each * 8) for _ in range(models + 1)] for each in lines]
+        words = np.concatenate([array for each in arrays for array in each]).view(np.uint64)
+        calls = reader.in_order([[torch.from_numpy(array) for array in each] for each in arrays], threads)
+        assert [call() for call in calls.values()] == [int(words.sum(dtype=np.uint64))] * 2
 
 
-def test_reading_in_order_wants_tensors_of_one_size() -> None:
-    for sizes in ((64, 128), (63, 63)):
-        with pytest.raises(ValueError, match="of one size, a multiple of 64 bytes"):
-            Reader().in_order([torch.zeros(size, dtype=torch.uint8) for size in sizes], 1)
+@pytest.mark.parametrize("sizes", [[(64, 128)], [(63, 63)], [(64, 64), (64, 64, 64)]])
+def test_reading_in_order_wants_tensors_of_one_size(sizes: list[tuple[int, ...]]) -> None:
+    tensors = [[torch.zeros(size, dtype=torch.uint8) for size in each] for each in sizes]
+    with pytest.raises(ValueError, match="of one size, a multiple of 64 bytes"):
+        Reader().in_order(tensors, 1)
 
 
 def test_models() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.read_speed import ONE_THREAD, VARIANTS
@@ -15,13 +17,14 @@ from report import NAMES, OTHER_FOLDER, PLOTS, loaded
 from reporting.bounds import Bound, at_least, at_most, over_read
 from reporting.cases import Benchmark, Case, number, table, together
 from reporting.plots import draw, stale
-from reporting.summary import Target, summary
+from reporting.summary import Target, speed, summary
 from reporting.tables import (
     instruction_sets,
     kernel,
     line_through,
     machines,
     over_allowance,
+    reading_order,
     tiny_microseconds,
     tiny_tensors,
 )
@@ -126,6 +129,35 @@ def test_machines_of_the_summary_stand_beside_each_other() -> None:
     other["startup"] = Benchmark([Case({}, {}, slow)], [])
     rows = summary({"one": one, "other": other}).splitlines()
     assert "| merge of small files, seconds | ≤ 0.5 | 0.40 | 0.60 | no |" in rows
+
+
+def test_machines_of_the_readme_stand_beside_each_other() -> None:
+    one, other = ({name: Benchmark([], []) for name in NAMES} for _ in range(2))
+    one["peers"] = Benchmark([Case({}, {}, {"negmerge": [1.0], "tool": [3.0]})], [])
+    assert speed({"one": one, "other": other}).splitlines() == [
+        "|  | one | other |",
+        "| --- | --- | --- |",
+        "| tool, whole process, takes, times as long | 3.00 | – |",
+    ]
+
+
+def test_reading_in_order_lies_between_reading_and_the_merge() -> None:
+    seconds = {"read: 1 stream": [3.0], "in order": [5.0], "in order, prefetch": [4.0], "merge": [4.0]}
+    case = Case({"models": 2}, {"model_bytes": 10**9}, seconds)
+    row = reading_order({"reading_order": Benchmark([case], [])}).splitlines()[2]
+    assert row == "| 2 | 1.00 | in order, prefetch | 0.75 | 1.00 | 1.33 | 1 |"
+
+
+def test_kernels_of_two_machines_in_one_folder_are_an_error(tmp_path: Path) -> None:
+    cases = [
+        {"parameters": {**kernel_case().parameters, "instruction_set": name}, "facts": {}, "seconds": {}}
+        for name in ("avx2", "avx512")
+    ]
+    (tmp_path / "kernel.json").write_text(json.dumps({"cases": cases, "runs": []}))
+    command = [sys.executable, str(REPORT), "--check", "--results", str(tmp_path)]
+    done = subprocess.run(command, env={"PYTHONPATH": import_path()}, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "kernels of machines with avx2 and avx512" in done.stderr
 
 
 def test_cases_of_two_machines_together() -> None:
@@ -234,27 +266,31 @@ def test_bounds_of_bandwidth() -> None:
     assert over_read("float16", 2) == over_read("bfloat16", 64) == at_least(0.9)
 
 
+def a_run(command: str, machine: Mapping[str, object], versions: Mapping[str, object]) -> dict[str, Any]:
+    return {
+        "command": command,
+        "date": "2026-01-02T03:04:05+00:00",
+        "niceness": 0,
+        "commit": {"hash": "12ab", "changed": False},
+        "load_before": [1.5, 1, 1],
+        "load_after": [2.5, 1, 1],
+        "machine": machine,
+        "versions": versions,
+    }
+
+
 def test_runs_say_what_was_recorded() -> None:
     versions = dict.fromkeys(("python", "torch", "numpy", "negmerge_ext"), "1.0")
-    fields = ("cpu", "cores", "memory_gib", "system", "transparent_huge_pages")
-    machine = dict.fromkeys(fields, "any")
-    load = {"load_before": [1.5, 1, 1], "load_after": [2.5, 1, 1]}
-    old = {"command": "old", "machine": machine, "versions": versions, **load}
-    assert machines([{"kernel": Benchmark([], [old])}]).splitlines()[2:] == [
-        "| command | load before | load after |",
-        "| --- | --- | --- |",
-        "| `old` | 1.50 | 2.50 |",
-    ]
-    date = "2026-01-02T03:04:05+00:00"
-    new = {**old, "command": "new", "date": date, "niceness": 0, "commit": {"hash": "12ab", "changed": True}}
-    exported = {**new, "command": "exported", "commit": None}
-    assert machines(
-        [{"kernel": Benchmark([], [old, new])}, {"kernel": Benchmark([], [exported])}]
-    ).splitlines()[2:] == [
+    machine = dict.fromkeys(("cpu", "cores", "memory_gib", "system", "transparent_huge_pages"), "any")
+    clean, changed, exported = (a_run(name, machine, versions) for name in ("clean", "changed", "exported"))
+    changed["commit"] = {"hash": "12ab", "changed": True}
+    exported["commit"] = None
+    measured = [{"kernel": Benchmark([], [clean, changed])}, {"kernel": Benchmark([], [exported])}]
+    assert machines(measured).splitlines()[2:] == [
         "| command | commit | date | niceness | load before | load after |",
         "| --- | --- | --- | --- | --- | --- |",
-        "| `old` | – | – | – | 1.50 | 2.50 |",
-        "| `new` | 12ab, changed | 2026-01-02 | 0 | 1.50 | 2.50 |",
+        "| `clean` | 12ab | 2026-01-02 | 0 | 1.50 | 2.50 |",
+        "| `changed` | 12ab, changed | 2026-01-02 | 0 | 1.50 | 2.50 |",
         "| `exported` | – | 2026-01-02 | 0 | 1.50 | 2.50 |",
     ]
     assert machines([{}]) == "Not measured yet."
@@ -264,13 +300,12 @@ def test_machines_of_one_name_are_told_apart() -> None:
     versions = dict.fromkeys(("python", "torch", "numpy", "negmerge_ext"), "1.0")
     machine = {"cpu": "AMD EPYC", "cores": 2, "memory_gib": 8, "system": "any"}
     machine["transparent_huge_pages"] = "madvise"
-    load = {"load_before": [1.5, 1, 1], "load_after": [2.5, 1, 1]}
-    old = {"command": "old", "machine": machine, "versions": versions, **load}
+    run = a_run("any", machine, versions)
     avx2 = {**versions, "instruction_sets": ["scalar", "avx2"], "instruction_set": "avx2"}
     forced = {**avx2, "instruction_set": "scalar"}
     zen3, zen4 = ({**machine, "cpu_family": 25, "cpu_model": model} for model in (1, 17))
-    runs = [old, old, {**old, "versions": avx2}, {**old, "versions": forced}, {**old, "machine": zen3}]
-    runs += [{**old, "machine": zen4}, {**old, "machine": zen3, "versions": avx2}, old]
+    runs = [run, run, {**run, "versions": avx2}, {**run, "versions": forced}, {**run, "machine": zen3}]
+    runs += [{**run, "machine": zen4}, {**run, "machine": zen3, "versions": avx2}, run]
     lines = machines([{"kernel": Benchmark([], runs)}]).splitlines()
     assert [line.partition(", 2 cores")[0] for line in lines if "cores" in line] == [
         "AMD EPYC",
@@ -280,7 +315,7 @@ def test_machines_of_one_name_are_told_apart() -> None:
         "AMD EPYC (family 25, model 17)",
         "AMD EPYC (family 25, model 1, scalar avx2, of which avx2 used)",
     ]
-    assert lines.count("| `old` | 1.50 | 2.50 |") == len(runs)
+    assert lines.count("| `any` | 12ab | 2026-01-02 | 0 | 1.50 | 2.50 |") == len(runs)
 
 
 def test_numbers_and_tables() -> None:

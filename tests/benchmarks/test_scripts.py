@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from programs import import_path
 from report import NAMES
-from reporting.cases import Benchmark
+from reporting.cases import NOTHING, Benchmark
 from reporting.gpu_tables import GPU_TABLES
 from reporting.summary import speed, summary
 from reporting.tables import TABLES
@@ -59,8 +59,8 @@ def test_short_form(name: str, tmp_path: Path) -> None:
         assert private not in out.read_text()
 
     measured = {each: Benchmark.load(out.with_name(f"{each}.json")) for each in NAMES}
-    for table in TABLES.values():
-        assert table(measured)
+    for each, table in TABLES.items():
+        assert each != name or table(measured) != NOTHING
     assert summary({"one": measured, "other": measured})
     assert speed({"one": measured, "other": measured})
 
