@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness import options
@@ -50,14 +51,17 @@ def loaded(folder: Path) -> Benchmarks:
     return {name: Benchmark.load(folder / f"{name}.json") for name in NAMES}
 
 
-def rendered(text: str, benchmarks: Benchmarks, other: Benchmarks) -> str:
+def all_tables(benchmarks: Benchmarks, other: Benchmarks, both: Benchmarks) -> dict[str, str]:
+    """Every table by name; ``both``: the two machines' results together."""
+    by_machine = {FIRST: benchmarks, OTHER: other}
+    made = {name: make(both) for name, make in {**TABLES, **GPU_TABLES, "gpu_summary": gpu_summary}.items()}
+    made |= {"summary": summary(by_machine), "speed": speed(by_machine)}
+    return made | {"machines": machines([benchmarks, other])}
+
+
+def rendered(text: str, tables: Mapping[str, str]) -> str:
     """A page with its tables made anew."""
-    tables = {**TABLES, **GPU_TABLES, "gpu_summary": gpu_summary}
-    tables["summary"] = lambda _: summary({FIRST: benchmarks, OTHER: other})
-    tables["speed"] = lambda _: speed({FIRST: benchmarks, OTHER: other})
-    tables["machines"] = lambda _: machines([benchmarks, other])
-    both = together(benchmarks, other)
-    return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]](both)}\n\n{found[3]}", text)
+    return _SECTION.sub(lambda found: f"{found[1]}\n{tables[found[2]]}\n\n{found[3]}", text)
 
 
 def check_machines(folder: Path, benchmarks: Benchmarks) -> None:
@@ -79,18 +83,19 @@ def main() -> None:
     benchmarks, other = loaded(arguments.results), loaded(arguments.results / OTHER_FOLDER)
     check_machines(arguments.results, benchmarks)
     check_machines(arguments.results / OTHER_FOLDER, other)
-    new = {page: rendered(page.read_text(), benchmarks, other) for page in PAGES}
-    shown = together(benchmarks, other)
+    both = together(benchmarks, other)
+    tables = all_tables(benchmarks, other, both)
+    new = {page: rendered(page.read_text(), tables) for page in PAGES}
     if arguments.check:
         differing = [page.name for page, text in new.items() if text != page.read_text()]
-        if differing := [*differing, *stale(shown, PLOTS)]:
+        if differing := [*differing, *stale(both, PLOTS)]:
             sys.exit(
                 f"not what the result files say: {', '.join(differing)}; run python benchmarks/report.py"
             )
         return
     for page, text in new.items():
         page.write_text(text)
-    draw(shown, PLOTS)
+    draw(both, PLOTS)
 
 
 if __name__ == "__main__":

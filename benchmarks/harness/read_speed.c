@@ -138,7 +138,7 @@ int read_all(const char* const* buffers, const size_t* bytes, size_t count, int 
 }
 
 /* Of tensors of `streams` buffers of one size, a multiple of 64 bytes; ahead: whether streams are fetched ahead. */
-int read_in_order(const char* const* buffers, const size_t* bytes, size_t count, int streams, int threads, int ahead,
+int read_in_order(const char* const* buffers, const size_t* bytes, size_t count, int threads, int ahead, int streams,
                   uint64_t* sum) {
   return run(read_share_in_order, buffers, bytes, count, streams, threads, ahead, sum);
 }

@@ -82,15 +82,19 @@ class Reader:
         """
         streams = len(tensors[0])
         for each in tensors:
-            if len({tensor.nbytes for tensor in each}) != 1 or each[0].nbytes % 64 or len(each) != streams:
+            if len({tensor.nbytes for tensor in each}) != 1 or each[0].nbytes % 64:
                 raise ValueError("tensors of a name must be of one size, a multiple of 64 bytes")
+            if len(each) != streams or streams < 2:
+                raise ValueError("every name must have as many tensors, two or more")
         flat = [tensor for each in tensors for tensor in each]
         return {
-            name: self._call("read_in_order", flat, streams, threads, ahead)
+            name: self._call("read_in_order", flat, threads, ahead, streams)
             for ahead, name in enumerate(IN_ORDER)
         }
 
-    def _call(self, function: str, tensors: Sequence[torch.Tensor], *numbers: int) -> Callable[[], int]:
+    def _call(
+        self, function: str, tensors: Sequence[torch.Tensor], threads: int, *options: int
+    ) -> Callable[[], int]:
         count = len(tensors)
         addresses = (ctypes.c_void_p * count)(*(tensor.data_ptr() for tensor in tensors))
         sizes = (ctypes.c_size_t * count)(*(tensor.nbytes for tensor in tensors))
@@ -98,8 +102,8 @@ class Reader:
 
         def read() -> int:
             total = ctypes.c_uint64()
-            if work(addresses, sizes, ctypes.c_size_t(count), *numbers, ctypes.byref(total)):
-                raise RuntimeError("threads cannot be started")
+            if work(addresses, sizes, ctypes.c_size_t(count), threads, *options, ctypes.byref(total)):
+                raise RuntimeError(f"{threads} threads cannot be started")
             return total.value
 
         return read

@@ -64,23 +64,17 @@ def _new_results(pause: float) -> Values:
     ]
 
 
-def _new_among_others(benchmarks: Benchmarks) -> list[float]:
-    cases = benchmarks["kernel"].where(dtype="float32", models=8)
-    return [case.ratio("merge, new result", "merge") for case in cases if case.has("merge, new result")]
+def _kernel(over: str, under: str, **parameters: object) -> Values:
+    """One variant of the merge in memory over another, of the cases that have both."""
+    return lambda benchmarks: [
+        case.ratio(over, under)
+        for case in benchmarks["kernel"].where(**parameters)
+        if case.has(over) and case.has(under)
+    ]
 
 
 def _torch(what: str, peer: str, ours: str = "merge") -> Target:
-    def values(benchmarks: Benchmarks) -> list[float]:
-        cases = benchmarks["kernel"].where(dtype="float32")
-        return [case.ratio(peer, ours) for case in cases if case.has(peer) and case.has(ours)]
-
-    return Target(what, bounds.TORCH[peer], values)
-
-
-def _avx2(benchmarks: Benchmarks) -> list[float]:
-    return [
-        case.ratio("merge", "merge, avx2") for case in benchmarks["kernel"].cases if case.has("merge, avx2")
-    ]
+    return Target(what, bounds.TORCH[peer], _kernel(peer, ours, dtype="float32"))
 
 
 def _out_of_core(storage: str) -> Values:
@@ -90,11 +84,14 @@ def _out_of_core(storage: str) -> Values:
     ]
 
 
-def _peer(what: str, name: str) -> Target:
-    def values(benchmarks: Benchmarks) -> list[float]:
-        return [case.ratio(name, "negmerge") for case in benchmarks["peers"].cases if case.has(name)]
+def _over_negmerge(name: str) -> Values:
+    return lambda benchmarks: [
+        case.ratio(name, "negmerge") for case in benchmarks["peers"].cases if case.has(name)
+    ]
 
-    return Target(what, bounds.PEERS[name], values)
+
+def _peer(what: str, name: str) -> Target:
+    return Target(what, bounds.PEERS[name], _over_negmerge(name))
 
 
 def _startup(name: str) -> Values:
@@ -154,14 +151,18 @@ TARGETS = (
     Target(f"{_READ}: bf16 and fp16", bounds.OVER_READ_16_BIT, _over_read(bounds.OVER_READ_16_BIT)),
     Target("new result over touched memory, fp32, N = 8", bounds.NEW_RESULT, _new_results(pause=0.0)),
     Target("the same, three seconds after the last call", bounds.NEW_RESULT, _new_results(pause=3.0)),
-    Target("the same, among all variants of the kernel's benchmark", bounds.NEW_RESULT, _new_among_others),
+    Target(
+        "the same, among all variants of the kernel's benchmark",
+        bounds.NEW_RESULT,
+        _kernel("merge, new result", "merge", dtype="float32", models=8),
+    ),
     Target("statistics in the same pass, over none: fp32", bounds.STATISTICS, _statistics("float32")),
     Target("the same: bf16 and fp16", bounds.STATISTICS, _statistics("bfloat16", "float16")),
     _torch("`torch.compile` over merge, fp32", "torch.compile"),
     _torch("the same, new results, fp32", "torch.compile, new result", "merge, new result"),
     _torch("`torch.stack` over merge, fp32", "torch.stack"),
     _torch("torch in place over merge, fp32", "torch in place"),
-    Target("AVX2 over AVX-512, in speed", bounds.AVX2, _avx2),
+    Target("AVX2 over AVX-512, in speed", bounds.AVX2, _kernel("merge", "merge, avx2")),
     Target("ResNet-18 and CLIP ViT-B/32, N = 8, time over allowance", bounds.OVER_ALLOWED, _small),
     Target(
         "tensors of 16 elements, N = 8, µs per tensor and model",
@@ -215,21 +216,22 @@ def speed(machines: Mapping[str, Benchmarks]) -> str:
         for name in case.seconds
         if name != "negmerge"
     )
+    ours: dict[str, object] = {"dtype": "float32", "models": 8}
     rows: dict[str, Callable[[Benchmarks], list[str]]] = {
-        "in memory, fp32, N = 8, into a given result": _kernel(
-            lambda case: f"{number(case.bandwidth('merge'))} GB/s"
-        ),
-        "over plain reading of the inputs": _kernel(
-            lambda case: over_read_bound(case).shown(case.over_read())
-        ),
+        "in memory, fp32, N = 8, into a given result": lambda benchmarks: [
+            f"{number(case.bandwidth('merge'))} GB/s" for case in benchmarks["kernel"].where(**ours)
+        ],
+        "over plain reading of the inputs": lambda benchmarks: [
+            over_read_bound(case).shown(case.over_read()) for case in benchmarks["kernel"].where(**ours)
+        ],
         **{
-            f"{name} takes, times as long": _kernel(_times(name))
+            f"{name} takes, times as long": _shown(_kernel(name, "merge", **ours))
             for name in ("torch.stack", "torch in place", "torch.compile")
         },
-        "between files (tmpfs), over `cat` of the inputs + `cp` of the output": lambda benchmarks: [
-            bounds.FILES["tmpfs"].shown(ratio) for ratio in _out_of_core("tmpfs")(benchmarks)
-        ],
-        **{f"{name}, whole process, takes, times as long": _process(name) for name in peers},
+        "between files (tmpfs), over `cat` of the inputs + `cp` of the output": _shown(
+            _out_of_core("tmpfs"), bounds.FILES["tmpfs"].shown
+        ),
+        **{f"{name}, whole process, takes, times as long": _shown(_over_negmerge(name)) for name in peers},
     }
     cells = {
         what: [" … ".join(values(benchmarks)) or MISSING for benchmarks in machines.values()]
@@ -239,18 +241,5 @@ def speed(machines: Mapping[str, Benchmarks]) -> str:
     return table(["", *machines], measured)
 
 
-def _kernel(cell: Callable[[Case], str]) -> Callable[[Benchmarks], list[str]]:
-    """A cell of the merge in memory that the README tells of; empty where that was not measured."""
-    return lambda benchmarks: list(
-        filter(None, map(cell, benchmarks["kernel"].where(dtype="float32", models=8)))
-    )
-
-
-def _times(name: str) -> Callable[[Case], str]:
-    return lambda case: number(case.ratio(name, "merge")) if case.has(name) else ""
-
-
-def _process(name: str) -> Callable[[Benchmarks], list[str]]:
-    return lambda benchmarks: [
-        number(case.ratio(name, "negmerge")) for case in benchmarks["peers"].cases if case.has(name)
-    ]
+def _shown(values: Values, show: Callable[[float], str] = number) -> Callable[[Benchmarks], list[str]]:
+    return lambda benchmarks: list(map(show, values(benchmarks)))

@@ -102,11 +102,24 @@ def test_reading_in_the_order_of_a_merge_reads_every_word(models: int, threads: 
         assert [call() for call in calls.values()] == [int(words.sum(dtype=np.uint64))] * 2
 
 
-@pytest.mark.parametrize("sizes", [[(64, 128)], [(63, 63)], [(64, 64), (64, 64, 64)]])
-def test_reading_in_order_wants_tensors_of_one_size(sizes: list[tuple[int, ...]]) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "problem"),
+    [
+        ([(64, 128)], "of one size, a multiple of 64 bytes"),
+        ([(63, 63)], "of one size, a multiple of 64 bytes"),
+        ([(64, 64), (64, 64, 64)], "as many tensors, two or more"),
+        ([(64,)], "as many tensors, two or more"),
+    ],
+)
+def test_reading_in_order_wants_tensors_of_one_size(sizes: list[tuple[int, ...]], problem: str) -> None:
     tensors = [[torch.zeros(size, dtype=torch.uint8) for size in each] for each in sizes]
-    with pytest.raises(ValueError, match="of one size, a multiple of 64 bytes"):
+    with pytest.raises(ValueError, match=problem):
         Reader().in_order(tensors, 1)
+
+
+def test_too_many_threads_are_an_error() -> None:
+    with pytest.raises(RuntimeError, match="5000 threads cannot be started"):
+        next(iter(Reader().variants([torch.zeros(8)], 5000).values()))()
 
 
 def test_models() -> None:
