@@ -14,12 +14,19 @@ namespace negmerge {
 enum class Mode : uint8_t { negate = 0, add = 1, vector = 2 };
 constexpr int kModes = 3;
 
-// What is written: the base moved along the merged vector where kept, the base's own value elsewhere.
-template <class V, class Mask>
-NEGMERGE_HD V result(Mode mode, V base, V merged, Mask kept, V scale) {
+// The base moved along the merged vector, or that vector.
+template <class V>
+NEGMERGE_HD V moved(Mode mode, V base, V merged, V scale) {
   if (mode == Mode::vector) return merged;
   const V step = scale * merged;
-  return select(kept, mode == Mode::negate ? base - step : base + step, base);
+  return mode == Mode::negate ? base - step : base + step;
+}
+
+// What is written: the base moved where kept, the base's own value elsewhere.
+template <class V, class Mask>
+NEGMERGE_HD V result(Mode mode, V base, V merged, Mask kept, V scale) {
+  const V value = moved(mode, base, merged, scale);
+  return mode == Mode::vector ? value : select(kept, value, base);
 }
 
 }  // namespace negmerge

@@ -1,4 +1,5 @@
-// Sixteen elements in as many registers as the instruction set needs. V is a register of csrc/cpu/simd_*.h.
+// Elements in as many registers as the instruction set needs: sixteen, or what a layout (layout.h) has together. V is a
+// register of csrc/cpu/simd_*.h.
 #pragma once
 
 #include "../merge.h"
@@ -7,9 +8,9 @@
 namespace negmerge {
 namespace {
 
-template <class V>
+template <class V, size_t kElements = kPack>
 struct PackMask {
-  static constexpr int kRegisters = kPack / V::kLanes;
+  static constexpr int kRegisters = kElements / V::kLanes;
   typename V::Mask m[kRegisters];
 
   static NEGMERGE_HD PackMask all() {
@@ -34,16 +35,23 @@ struct PackMask {
   }
 };
 
-template <class V>
+template <class V, size_t kElements = kPack>
 struct Pack {
   using Scalar = typename V::Scalar;
-  using Mask = PackMask<V>;
-  static constexpr int kRegisters = kPack / V::kLanes;
+  using Mask = PackMask<V, kElements>;
+  static constexpr int kRegisters = kElements / V::kLanes;
   V v[kRegisters];
 
   Pack() = default;
   NEGMERGE_HD explicit Pack(Scalar value) {
     for (V& r : v) r = V(value);
+  }
+  static NEGMERGE_HD Pack of(V first, V second) {
+    static_assert(kRegisters == 2, "both of them");
+    Pack p;
+    p.v[0] = first;
+    p.v[1] = second;
+    return p;
   }
   static NEGMERGE_HD Pack load(const void* from) {
     Pack p;
@@ -64,144 +72,153 @@ struct Pack {
   }
 };
 
-template <class V>
-NEGMERGE_HD Pack<V> operator+(Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = a.v[i] + b.v[i];
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> operator+(Pack<V, kElements> a, const Pack<V, kElements>& b) {
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) a.v[i] = a.v[i] + b.v[i];
   return a;
 }
-template <class V>
-NEGMERGE_HD Pack<V> operator-(Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = a.v[i] - b.v[i];
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> operator-(Pack<V, kElements> a, const Pack<V, kElements>& b) {
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) a.v[i] = a.v[i] - b.v[i];
   return a;
 }
-template <class V>
-NEGMERGE_HD Pack<V> operator*(Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = a.v[i] * b.v[i];
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> operator*(Pack<V, kElements> a, const Pack<V, kElements>& b) {
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) a.v[i] = a.v[i] * b.v[i];
   return a;
 }
-template <class V>
-NEGMERGE_HD Pack<V> operator/(Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = a.v[i] / b.v[i];
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> operator/(Pack<V, kElements> a, const Pack<V, kElements>& b) {
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) a.v[i] = a.v[i] / b.v[i];
   return a;
 }
-template <class V>
-NEGMERGE_HD Pack<V> magnitude(Pack<V> a) {
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> magnitude(Pack<V, kElements> a) {
   for (V& r : a.v) r = V::magnitude(r);
   return a;
 }
 // The ends of a range of differences, see csrc/methods/sign_mean.h.
-template <class V>
-NEGMERGE_HD Pack<V> lower(Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::lower(a.v[i], b.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> lower(Pack<V, kElements> a, const Pack<V, kElements>& b) {
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) a.v[i] = V::lower(a.v[i], b.v[i]);
   return a;
 }
-template <class V>
-NEGMERGE_HD Pack<V> higher(Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::higher(a.v[i], b.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> higher(Pack<V, kElements> a, const Pack<V, kElements>& b) {
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) a.v[i] = V::higher(a.v[i], b.v[i]);
   return a;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> above_zero(const DeltaRange<Pack<V>>& range) {
-  PackMask<V> mask;
-  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::range_above_zero(range.lowest.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> above_zero(const DeltaRange<Pack<V, kElements>>& range) {
+  PackMask<V, kElements> mask;
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) mask.m[i] = V::range_above_zero(range.lowest.v[i]);
   return mask;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> below_zero(const DeltaRange<Pack<V>>& range) {
-  PackMask<V> mask;
-  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::range_below_zero(range.lowest.v[i], range.highest.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> below_zero(const DeltaRange<Pack<V, kElements>>& range) {
+  PackMask<V, kElements> mask;
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++)
+    mask.m[i] = V::range_below_zero(range.lowest.v[i], range.highest.v[i]);
   return mask;
 }
 
 // The larger by value; b where a is NaN.
-template <class V>
-NEGMERGE_HD Pack<V> larger(Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::larger(a.v[i], b.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> larger(Pack<V, kElements> a, const Pack<V, kElements>& b) {
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) a.v[i] = V::larger(a.v[i], b.v[i]);
   return a;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> above_zero(const Pack<V>& a) {
-  PackMask<V> mask;
-  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::above(a.v[i], V(0));
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> above_zero(const Pack<V, kElements>& a) {
+  PackMask<V, kElements> mask;
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) mask.m[i] = V::above(a.v[i], V(0));
   return mask;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> below_zero(const Pack<V>& a) {
-  PackMask<V> mask;
-  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::above(V(0), a.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> below_zero(const Pack<V, kElements>& a) {
+  PackMask<V, kElements> mask;
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) mask.m[i] = V::above(V(0), a.v[i]);
   return mask;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> is_number(const Pack<V>& a) {
-  PackMask<V> mask;
-  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::equal(a.v[i], a.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> is_number(const Pack<V, kElements>& a) {
+  PackMask<V, kElements> mask;
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) mask.m[i] = V::equal(a.v[i], a.v[i]);
   return mask;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> at_least(const Pack<V>& a, const Pack<V>& b) {
-  PackMask<V> mask;
-  for (int i = 0; i < Pack<V>::kRegisters; i++)
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> at_least(const Pack<V, kElements>& a, const Pack<V, kElements>& b) {
+  PackMask<V, kElements> mask;
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++)
     mask.m[i] = V::mask_or(V::above(a.v[i], b.v[i]), V::equal(a.v[i], b.v[i]));
   return mask;
 }
 // NaN too.
-template <class V>
-NEGMERGE_HD PackMask<V> not_zero(const Pack<V>& a) {
-  PackMask<V> mask;
-  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::not_equal(a.v[i], V(0));
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> not_zero(const Pack<V, kElements>& a) {
+  PackMask<V, kElements> mask;
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) mask.m[i] = V::not_equal(a.v[i], V(0));
   return mask;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> everywhere(const PackMask<V>&) {
-  return PackMask<V>::all();
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> everywhere(const PackMask<V, kElements>&) {
+  return PackMask<V, kElements>::all();
 }
-template <class V>
-NEGMERGE_HD PackMask<V> complement(const PackMask<V>& a) {
-  return PackMask<V>::from_bits(~a.bits());
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> complement(const PackMask<V, kElements>& a) {
+  return PackMask<V, kElements>::from_bits(~a.bits());
 }
-template <class V>
-NEGMERGE_HD PackMask<V> both(PackMask<V> a, const PackMask<V>& b) {
-  for (int i = 0; i < PackMask<V>::kRegisters; i++) a.m[i] = V::mask_and(a.m[i], b.m[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> both(PackMask<V, kElements> a, const PackMask<V, kElements>& b) {
+  for (int i = 0; i < PackMask<V, kElements>::kRegisters; i++) a.m[i] = V::mask_and(a.m[i], b.m[i]);
   return a;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> either(PackMask<V> a, const PackMask<V>& b) {
-  for (int i = 0; i < PackMask<V>::kRegisters; i++) a.m[i] = V::mask_or(a.m[i], b.m[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> either(PackMask<V, kElements> a, const PackMask<V, kElements>& b) {
+  for (int i = 0; i < PackMask<V, kElements>::kRegisters; i++) a.m[i] = V::mask_or(a.m[i], b.m[i]);
   return a;
 }
-template <class V>
-NEGMERGE_HD Pack<V> select(const PackMask<V>& mask, Pack<V> a, const Pack<V>& b) {
-  for (int i = 0; i < Pack<V>::kRegisters; i++) a.v[i] = V::select(mask.m[i], a.v[i], b.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD Pack<V, kElements> select(const PackMask<V, kElements>& mask, Pack<V, kElements> a,
+                                      const Pack<V, kElements>& b) {
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) a.v[i] = V::select(mask.m[i], a.v[i], b.v[i]);
   return a;
 }
-template <class V>
-NEGMERGE_HD PackMask<V> non_finite(const Pack<V>& a) {
-  PackMask<V> mask;
-  for (int i = 0; i < Pack<V>::kRegisters; i++) mask.m[i] = V::non_finite(a.v[i]);
+template <class V, size_t kElements>
+NEGMERGE_HD PackMask<V, kElements> non_finite(const Pack<V, kElements>& a) {
+  PackMask<V, kElements> mask;
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) mask.m[i] = V::non_finite(a.v[i]);
   return mask;
 }
-template <class V>
-NEGMERGE_HD bool any_nan(const Pack<V>& a) {
+template <class V, size_t kElements>
+NEGMERGE_HD bool any_nan(const Pack<V, kElements>& a) {
   uint32_t bits = 0;
-  for (int i = 0; i < Pack<V>::kRegisters; i++) bits |= V::mask_bits(V::not_equal(a.v[i], a.v[i]));
+  for (int i = 0; i < Pack<V, kElements>::kRegisters; i++) bits |= V::mask_bits(V::not_equal(a.v[i], a.v[i]));
   return bits != 0;
 }
 
-NEGMERGE_HD Pack<F64> widen(const Pack<F32>& a) {
-  Pack<F64> wide;
-  for (int i = 0; i < Pack<F32>::kRegisters; i++) F64::widen(a.v[i], wide.v[2 * i], wide.v[2 * i + 1]);
+template <size_t kElements>
+NEGMERGE_HD Pack<F64, kElements> widen(const Pack<F32, kElements>& a) {
+  Pack<F64, kElements> wide;
+  for (int i = 0; i < Pack<F32, kElements>::kRegisters; i++) F64::widen(a.v[i], wide.v[2 * i], wide.v[2 * i + 1]);
   return wide;
 }
-// Sixteen elements as fp64.
-NEGMERGE_HD Pack<F64> load_wide(const float* from) {
+// Sixteen elements as fp64, half of them from one place and half from another.
+NEGMERGE_HD Pack<F64> load_wide(const float* first, const float* second) {
+  constexpr int kHalf = Pack<F64>::kRegisters / 2;
   Pack<F64> wide;
-  for (int i = 0; i < Pack<F64>::kRegisters; i++) wide.v[i] = F64::load_wide(from + i * F64::kLanes);
+  for (int i = 0; i < kHalf; i++) {
+    wide.v[i] = F64::load_wide(first + i * F64::kLanes);
+    wide.v[kHalf + i] = F64::load_wide(second + i * F64::kLanes);
+  }
   return wide;
 }
+NEGMERGE_HD Pack<F64> load_wide(const float* from) { return load_wide(from, from + kPack / 2); }
 NEGMERGE_HD Pack<F64> load_wide(const double* from) { return Pack<F64>::load(from); }
-NEGMERGE_HD Pack<F32> narrow(const Pack<F64>& a) {
-  Pack<F32> small;
-  for (int i = 0; i < Pack<F32>::kRegisters; i++) small.v[i] = F64::narrow(a.v[2 * i], a.v[2 * i + 1]);
+template <size_t kElements>
+NEGMERGE_HD Pack<F32, kElements> narrow(const Pack<F64, kElements>& a) {
+  Pack<F32, kElements> small;
+  for (int i = 0; i < Pack<F32, kElements>::kRegisters; i++) small.v[i] = F64::narrow(a.v[2 * i], a.v[2 * i + 1]);
   return small;
 }
 
@@ -236,31 +253,31 @@ NEGMERGE_HD Pack<V> load_as(const unsigned char* from) {
   }
 }
 
-template <bool kNan = true>
-NEGMERGE_HD void store_as(Dtype dtype, const Pack<F32>& p, unsigned char* to) {
-  alignas(64) float values[kPack];
+template <bool kNan = true, size_t kElements>
+NEGMERGE_HD void store_as(Dtype dtype, const Pack<F32, kElements>& p, unsigned char* to) {
+  alignas(64) float values[kElements];
   switch (dtype) {
     case Dtype::f64: widen(p).store(to); break;
     case Dtype::f32: p.store(to); break;
     case Dtype::f16:
-      for (int i = 0; i < Pack<F32>::kRegisters; i++) p.v[i].store_f16(to + 2 * i * F32::kLanes);
+      for (int i = 0; i < Pack<F32, kElements>::kRegisters; i++) p.v[i].store_f16(to + 2 * i * F32::kLanes);
       break;
     case Dtype::bf16:
-      for (int i = 0; i < Pack<F32>::kRegisters; i += F32::kRegistersOfBf16)
+      for (int i = 0; i < Pack<F32, kElements>::kRegisters; i += F32::kRegistersOfBf16)
         F32::store_bf16<kNan>(p.v + i, to + 2 * i * F32::kLanes);
       break;
     case Dtype::e4m3:
       p.store(values);
-      for (size_t l = 0; l < kPack; l++) to[l] = static_cast<unsigned char>(E4M3::encode(values[l]));
+      for (size_t l = 0; l < kElements; l++) to[l] = static_cast<unsigned char>(E4M3::encode(values[l]));
       break;
     case Dtype::e5m2:
       p.store(values);
-      for (size_t l = 0; l < kPack; l++) to[l] = static_cast<unsigned char>(E5M2::encode(values[l]));
+      for (size_t l = 0; l < kElements; l++) to[l] = static_cast<unsigned char>(E5M2::encode(values[l]));
       break;
   }
 }
-template <bool kNan = true>
-NEGMERGE_HD void store_as(Dtype dtype, const Pack<F64>& p, unsigned char* to) {
+template <bool kNan = true, size_t kElements>
+NEGMERGE_HD void store_as(Dtype dtype, const Pack<F64, kElements>& p, unsigned char* to) {
   if (dtype == Dtype::f64)
     p.store(to);
   else

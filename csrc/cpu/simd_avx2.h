@@ -86,49 +86,60 @@ struct F32 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
   }
 
-  // Sixteen bf16 elements as they are stored, two to a lane of an F32.
-  struct Bf16 {
+  // Sixteen 16-bit elements as they are stored. bf16 ones are two to a lane of an F32, the even and the odd ones.
+  struct Stored16 {
     __m256i r;
-    static NEGMERGE_HD Bf16 load(const void* from) { return {_mm256_loadu_si256(static_cast<const __m256i*>(from))}; }
+    static NEGMERGE_HD Stored16 load(const void* from) {
+      return {_mm256_loadu_si256(static_cast<const __m256i*>(from))};
+    }
     NEGMERGE_HD void store(void* to) const { _mm256_storeu_si256(static_cast<__m256i*>(to), r); }
 
-    NEGMERGE_HD F32 even() const { return from_bits(_mm256_slli_epi32(r, 16)); }
-    NEGMERGE_HD F32 odd() const { return from_bits(_mm256_and_si256(r, _mm256_set1_epi32(kOdd))); }
+    NEGMERGE_HD F32 even_bf16() const { return from_bits(_mm256_slli_epi32(r, 16)); }
+    NEGMERGE_HD F32 odd_bf16() const { return from_bits(_mm256_and_si256(r, _mm256_set1_epi32(kOdd))); }
     // Of numbers only, not of NaN.
-    static NEGMERGE_HD Bf16 join(F32 even, F32 odd) {
+    static NEGMERGE_HD Stored16 interleaved_bf16(F32 even, F32 odd) {
       return interleave(_mm256_srli_epi32(even.round_to_bf16(), 16), odd.round_to_bf16());
     }
 
-    NEGMERGE_HD Bf16 sign() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kSign))}; }
-    NEGMERGE_HD Bf16 magnitude() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kMagnitude))}; }
-    friend NEGMERGE_HD Bf16 operator^(Bf16 a, Bf16 b) { return {_mm256_xor_si256(a.r, b.r)}; }
+    NEGMERGE_HD Stored16 sign() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kSign))}; }
+    friend NEGMERGE_HD Stored16 operator^(Stored16 a, Stored16 b) { return {_mm256_xor_si256(a.r, b.r)}; }
     // As signed integers.
-    friend NEGMERGE_HD Bf16 lower(Bf16 a, Bf16 b) { return {_mm256_min_epi16(a.r, b.r)}; }
-    friend NEGMERGE_HD Bf16 higher(Bf16 a, Bf16 b) { return {_mm256_max_epi16(a.r, b.r)}; }
+    friend NEGMERGE_HD Stored16 lower(Stored16 a, Stored16 b) { return {_mm256_min_epi16(a.r, b.r)}; }
+    friend NEGMERGE_HD Stored16 higher(Stored16 a, Stored16 b) { return {_mm256_max_epi16(a.r, b.r)}; }
 
-    // All ones where, as signed integers, all of what the bounds are of is above the magnitude (the lowest is), or all
-    // is below (the highest is) and nothing is a zero of the other sign than a zero base's.
-    static NEGMERGE_HD Bf16 beyond(Bf16 lowest, Bf16 highest, Bf16 magnitude) {
-      const __m256i zeros = _mm256_and_si256(_mm256_cmpeq_epi16(lowest.r, _mm256_set1_epi16(kSign)),
-                                             _mm256_cmpeq_epi16(magnitude.r, _mm256_setzero_si256()));
+    // Some of the elements: all ones there, and elsewhere zeros. Only a lane's sign is meant to be looked at in the
+    // masks of even and odd ones, as select(), any() and mask_bits() do; not for count(), which takes whole lanes.
+    struct Where {
+      __m256i r;
+      static NEGMERGE_HD Where interleaved(Mask even, Mask odd) {
+        return {interleave(_mm256_srli_epi32(_mm256_castps_si256(even), 16), _mm256_castps_si256(odd)).r};
+      }
+      friend NEGMERGE_HD Where both(Where a, Where b) { return {_mm256_and_si256(a.r, b.r)}; }
+      NEGMERGE_HD bool any() const { return !_mm256_testz_si256(r, r); }
+      NEGMERGE_HD uint32_t bits() const {
+        // Packing works within 128-bit halves.
+        const auto bytes = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_packs_epi16(r, _mm256_setzero_si256())));
+        return (bytes & 0xff) | (bytes >> 8 & 0xff00);
+      }
+      NEGMERGE_HD Mask even() const { return from_bits(_mm256_slli_epi32(r, 16)).r; }
+      NEGMERGE_HD Mask odd() const { return from_bits(r).r; }
+    };
+    // Where, as signed integers, all of what the bounds are of is above the magnitude (the lowest is), or all is below
+    // (the highest is) and nothing is a zero of the other sign than a zero base's.
+    static NEGMERGE_HD Where beyond(Stored16 lowest, Stored16 highest, Stored16 magnitude) {
+      const __m256i no_zeros = _mm256_or_si256(_mm256_xor_si256(lowest.r, _mm256_set1_epi16(kSign)), magnitude.r);
+      const __m256i zeros = _mm256_cmpeq_epi16(no_zeros, _mm256_setzero_si256());
       const __m256i below = _mm256_andnot_si256(zeros, _mm256_cmpgt_epi16(magnitude.r, highest.r));
       return {_mm256_or_si256(below, _mm256_cmpgt_epi16(lowest.r, magnitude.r))};
     }
-    // From all ones and all zeros. Only a lane's sign is meant to be looked at, as select(), any() and mask_bits() do;
-    // not for count(), which takes whole lanes.
-    NEGMERGE_HD Mask even_mask() const { return even().r; }
-    NEGMERGE_HD Mask odd_mask() const { return from_bits(r).r; }
-    static NEGMERGE_HD uint32_t mask_bits(Mask even, Mask odd) {
-      const __m256i words = interleave(_mm256_srli_epi32(_mm256_castps_si256(even), 16), _mm256_castps_si256(odd)).r;
-      // Packing works within 128-bit halves.
-      const int bytes = _mm256_movemask_epi8(_mm256_packs_epi16(words, _mm256_setzero_si256()));
-      return (static_cast<uint32_t>(bytes) & 0xff) | (static_cast<uint32_t>(bytes) >> 8 & 0xff00);
+    friend NEGMERGE_HD Stored16 select(Where where, Stored16 a, Stored16 b) {
+      return {_mm256_blendv_epi8(b.r, a.r, where.r)};
     }
 
    private:
     static constexpr int kOdd = -0x10000;
-    static constexpr short kSign = -0x8000, kMagnitude = 0x7fff;
-    static NEGMERGE_HD Bf16 interleave(__m256i low, __m256i high) { return {_mm256_blend_epi16(low, high, 0xaa)}; }
+    static constexpr short kSign = -0x8000;
+    static NEGMERGE_HD Stored16 interleave(__m256i low, __m256i high) { return {_mm256_blend_epi16(low, high, 0xaa)}; }
   };
 
  private:

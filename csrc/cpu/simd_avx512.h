@@ -72,17 +72,72 @@ struct F32 {
   static constexpr int kRegistersOfBf16 = 1;
   template <bool kNan>
   static NEGMERGE_HD void store_bf16(const F32* from, unsigned char* to) {
-    const __m512i bits = _mm512_castps_si512(from->r);
-    const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), constant(1));
-    __m512i encoded = _mm512_add_epi32(bits, _mm512_add_epi32(even, constant(0x7fff)));
+    __m512i encoded = from->round_to_bf16();
     if constexpr (kNan)
-      encoded = _mm512_mask_or_epi32(encoded, not_equal(*from, *from), bits, _mm512_set1_epi32(0x400000));
+      encoded = _mm512_mask_or_epi32(encoded, not_equal(*from, *from), from->bits(), _mm512_set1_epi32(0x400000));
     const __m512i lanes = lane_numbers();
     const __m512i upper_halves = _mm512_castsi256_si512(
         _mm512_cvtepi32_epi16(_mm512_add_epi32(_mm512_add_epi32(lanes, lanes), _mm512_set1_epi32(1))));
     const __m512i packed = _mm512_permutexvar_epi16(upper_halves, encoded);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(packed));
   }
+
+  // Thirty-two 16-bit elements as they are stored. bf16 ones are two to a lane of an F32, the even and the odd ones.
+  struct Stored16 {
+    __m512i r;
+    static NEGMERGE_HD Stored16 load(const void* from) { return {_mm512_loadu_si512(from)}; }
+    NEGMERGE_HD void store(void* to) const { _mm512_storeu_si512(to, r); }
+
+    NEGMERGE_HD F32 even_bf16() const { return from_bits(_mm512_slli_epi32(r, 16)); }
+    NEGMERGE_HD F32 odd_bf16() const { return from_bits(_mm512_and_si512(r, constant(kOdd))); }
+    // Of numbers only, not of NaN.
+    static NEGMERGE_HD Stored16 interleaved_bf16(F32 even, F32 odd) {
+      return {interleave(_mm512_srli_epi32(even.round_to_bf16(), 16), odd.round_to_bf16())};
+    }
+    static NEGMERGE_HD Stored16 joined_f16(F32 low, F32 high) {
+      return {_mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(low.r, _MM_FROUND_TO_NEAREST_INT)),
+                                 _mm512_cvtps_ph(high.r, _MM_FROUND_TO_NEAREST_INT), 1)};
+    }
+
+    NEGMERGE_HD Stored16 sign() const { return {_mm512_and_si512(r, constant(kSigns))}; }
+    friend NEGMERGE_HD Stored16 operator^(Stored16 a, Stored16 b) { return {_mm512_xor_si512(a.r, b.r)}; }
+    // As signed integers.
+    friend NEGMERGE_HD Stored16 lower(Stored16 a, Stored16 b) { return {_mm512_min_epi16(a.r, b.r)}; }
+    friend NEGMERGE_HD Stored16 higher(Stored16 a, Stored16 b) { return {_mm512_max_epi16(a.r, b.r)}; }
+
+    // Some of the elements.
+    struct Where {
+      __mmask32 m;
+      static NEGMERGE_HD Where interleaved(Mask even, Mask odd) {
+        return {_mm512_movepi16_mask(interleave(_mm512_movm_epi32(even), _mm512_movm_epi32(odd)))};
+      }
+      static NEGMERGE_HD Where joined(Mask low, Mask high) { return {_mm512_kunpackw(high, low)}; }
+      friend NEGMERGE_HD Where both(Where a, Where b) { return {_kand_mask32(a.m, b.m)}; }
+      NEGMERGE_HD bool any() const { return !_kortestz_mask32_u8(m, m); }
+      NEGMERGE_HD uint32_t bits() const { return m; }
+      NEGMERGE_HD Mask even() const { return _mm512_movepi32_mask(_mm512_slli_epi32(_mm512_movm_epi16(m), 16)); }
+      NEGMERGE_HD Mask odd() const { return _mm512_movepi32_mask(_mm512_movm_epi16(m)); }
+      NEGMERGE_HD Mask low() const { return static_cast<Mask>(m); }
+      NEGMERGE_HD Mask high() const { return static_cast<Mask>(_kshiftri_mask32(m, 16)); }
+    };
+    // Where, as signed integers, all of what the bounds are of is above the magnitude (the lowest is), or all is below
+    // (the highest is) and nothing is a zero of the other sign than a zero base's.
+    static NEGMERGE_HD Where beyond(Stored16 lowest, Stored16 highest, Stored16 magnitude) {
+      const __m512i no_zeros = _mm512_or_si512(_mm512_xor_si512(lowest.r, constant(kSigns)), magnitude.r);
+      const __mmask32 above = _mm512_cmpgt_epi16_mask(lowest.r, magnitude.r);
+      const __mmask32 below = _mm512_cmpgt_epi16_mask(magnitude.r, highest.r);
+      return {_kor_mask32(above, _mm512_mask_test_epi16_mask(below, no_zeros, no_zeros))};
+    }
+    friend NEGMERGE_HD Stored16 select(Where where, Stored16 a, Stored16 b) {
+      return {_mm512_mask_blend_epi16(where.m, b.r, a.r)};
+    }
+
+   private:
+    static constexpr int kOdd = -0x10000, kSigns = -0x7fff8000;
+    static NEGMERGE_HD __m512i interleave(__m512i low, __m512i high) {
+      return _mm512_mask_blend_epi16(0xaaaaaaaa, low, high);
+    }
+  };
 
  private:
   NEGMERGE_HD __m512i bits() const { return _mm512_castps_si512(r); }
@@ -92,6 +147,11 @@ struct F32 {
     __m512i all = _mm512_set1_epi32(value);
     __asm__("" : "+v"(all));
     return all;
+  }
+  // In the upper half of each lane.
+  NEGMERGE_HD __m512i round_to_bf16() const {
+    const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits(), 16), constant(1));
+    return _mm512_add_epi32(bits(), _mm512_add_epi32(even, constant(0x7fff)));
   }
   static NEGMERGE_HD __m512i lane_numbers() {
     return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstddef>
-#include <type_traits>
 
 namespace negmerge {
 
@@ -31,24 +30,41 @@ constexpr size_t kGroup = 8;
 // where it has 8.
 constexpr size_t kSweepBytes = size_t{64} << 10;
 
-// Whether ranges of differences wait whole between two groups of 16-bit models, with 12 bytes for each element instead
-// of 4.25 that sums and two bits take. It saves the conversions, which take longer than the caches do where masks are
-// no registers of their own: bf16, N = 64, on Zen 5 with AVX2 0.93 of the time, with AVX-512 1.05. fp16 and the others
-// are not measured. In fp32 it changes nothing with AVX2: 0.99, 1.04 and 0.97 on Zen 3 (N = 16, 30 and 64). Split
-// layouts (layout.h) always keep them, with 8 bytes for each element; sweeps of twice as many elements, as where only
-// sums wait, change nothing there: 1.02, 1.01 and 0.99 (N = 16, 30 and 64).
+// Layouts of 16-bit dtypes (layout.h). Ranges wait whole between two groups of models, with 8 (stored bits) or 12
+// bytes for each element instead of the 4.25 that sums and two bits take: that saves the conversions. In order, bf16,
+// N = 64, on Zen 5 with AVX2 0.93 of the time; in fp32 it changes nothing with AVX2: 0.99, 1.04 and 0.97 on Zen 3 (N =
+// 16, 30 and 64). Sweeps of twice as many elements, as where only sums wait, change nothing for stored bits: 1.02, 1.01
+// and 0.99 there (N = 16, 30 and 64), and 0.98 to 1.03 on Zen 4 with AVX-512 (fp16 and bf16).
 //
-// The split layout of bf16 takes 0.99, 0.92 and 0.84 of the time of elements in order, in the caches (N = 2, 8 and 30;
-// AVX2, Zen 3). Together with prefetches without a loop and one selection less, merges from memory take 0.90, 0.92,
-// 0.88, 0.91, 0.94 and 0.95 of the time before (N = 2, 4, 8, 16, 30 and 64). Two split packs side by side, which visit
-// each line once, take 1.08, 1.18 and 1.06 times as long in the caches. On other processors it is not measured.
+// bf16 split into even and odd elements, with signs by the stored bits, takes 0.99, 0.92 and 0.84 of the time of
+// elements in order, in the caches (N = 2, 8 and 30; AVX2, Zen 3). Two split packs side by side, which visit each line
+// once, take 1.08, 1.18 and 1.06 times as long there. With AVX-512, where a pack is 32 elements, times over those of
+// elements in order with masks between groups, in the caches and from memory, which two cores read at 28 to 49 GB/s:
+//   N =          2     4     8     16    30    64
+//   bf16         0.88  0.81  0.78  0.74  0.73  0.94
+//   fp16         0.83  0.84  0.82  0.81  0.79  0.81
+//   from memory  0.83  0.82  0.97  0.95  0.97  0.93  (bf16)
+//                0.92  0.89  0.99  1.00  1.00  1.00  (fp16)
+// What is not kept was told from the result as numbers then. Told as it is stored, bf16 takes 0.76, 0.92 and 0.95 of
+// that in the caches (N = 2, 4 and 8), with AVX2 0.95, 0.98 and 0.96; fp16 0.90, 0.92 and 1.00.
+//
+// Signs of fp16 by the stored bits: AVX-512 as above, but with AVX2 1.11, 1.12, 1.05, 1.25, 1.01 and 1.04 times as long
+// as in order (N as above). Halves taken from the register that signs are told by, instead of loads of their own, take
+// 1.07 to 1.15 times as long with AVX-512.
 template <class V>
-constexpr bool kKeepRanges = !std::is_integral_v<typename V::Mask>;
+constexpr bool kF16ByStoredBits = V::kLanes == 16;
 
 // How far ahead of its use a stream is fetched, and how near (2: into L2, 3: into L1, 0: into L1 without a trace). With
-// AVX-512 N = 8: 1.01 where it is 0.86 without; 2048 and 4096 bytes are equal, less is not measured. Into L1 0.91 where
-// L2 has 1.21: streams that lie alike in their pages compete for the same sets. CPUs with AVX2 alone are older, and the
-// measured one (Zen 3) is slowed down by what comes early. Its times over those with 2048 bytes:
+// AVX-512 N = 8: 1.01 where it is 0.86 without. Into L1 0.91 where L2 has 1.21: streams that lie alike in their pages
+// compete for the same sets. Times over those with 2048 bytes, fp32 and bf16, on Zen 4 at 30 to 39 GB/s; 4096 are
+// equal:
+//            512         1024        the near ones below
+//   N = 2    0.91  0.94  0.96  0.95  0.89  0.92
+//   N = 8    1.02  1.02  1.00  0.99  0.99  0.99
+//   N = 16   1.01  1.07  1.00  1.02  1.04  1.07
+//   N = 64               1.01  1.02  0.99  1.11
+// CPUs with AVX2 alone are older, and the measured one (Zen 3) is slowed down by what comes early. Its times over those
+// with 2048 bytes:
 //            0     256   512   768   1024  4096  512 into L1
 //   N = 8    0.86  0.77  0.80  0.99  0.95  1.08  0.88
 //   N = 64   0.88  0.88  0.80  1.12  0.97  1.03  0.83
@@ -70,7 +86,7 @@ constexpr bool kKeepRanges = !std::is_integral_v<typename V::Mask>;
 // none take 0.62 and 0.60 of the time. With AVX2 near ones take 0.86, 0.85 and 0.82 of the time of 512 bytes into L2 (N
 // = 2, 8, 64). Vectors of every CPU have them there, too, not measured.
 #if defined(__AVX512F__)
-constexpr size_t kFarBytes = 2048;
+constexpr size_t kFarBytes = 1024;
 #else
 constexpr size_t kFarBytes = 512;
 #endif

@@ -36,7 +36,8 @@ def test_numbers_of_models(instruction_set: str, dtype: np.dtype, method: str) -
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_sizes_around_packs_tiles_and_blocks(instruction_set: str, dtype: np.dtype) -> None:
-    for numel in (1, 15, 16, 17, 1023, 1024, 1040, native.BLOCK - 1, native.BLOCK, native.BLOCK + 16):
+    around_a_block = (native.BLOCK - 1, native.BLOCK, native.BLOCK + 16)
+    for numel in (1, 15, 16, 17, 31, 32, 33, 48, 1023, 1024, 1040, *around_a_block):
         for models in (3, 9):
             case = case_of("sprinkled", numel, dtype, models, "negmerge", "negate")
             check([case], merge([case], offset=numel % 64))
@@ -105,7 +106,10 @@ def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models
 
 @pytest.mark.parametrize(
     ("dtype", "models", "offset"),
-    [(F32, 1, 0), (F32, 1, 1), (F32, 1, 4), (F64, 1, 0), (F32, 9, 4), (BF16, 9, 0), (BF16, 9, 1)],
+    [
+        *((F32, 1, 0), (F32, 1, 1), (F32, 1, 4), (F64, 1, 0), (F32, 9, 4)),
+        *((BF16, 9, 0), (BF16, 9, 1), (F16, 2, 0), (F16, 2, 1)),
+    ],
     ids=str,
 )
 def test_large_output(instruction_set: str, dtype: np.dtype, models: int, offset: int) -> None:
