@@ -14,7 +14,7 @@ constexpr size_t kBlock = 16384;
 // A block is worked off in tiles, whose norms are summed each for itself: many threads of a GPU can share a block.
 // On a CPU a tile's results wait in the L1 cache, to be summed and written past the caches.
 constexpr size_t kTile = 1024;
-// Elements that are handled together: a keep mask is 16 bits, norms are summed in 16 lanes.
+// Elements of a pack, the unit of what is seen from outside: a keep mask is 16 bits, norms are summed in 16 lanes.
 constexpr size_t kPack = 16;
 
 // What a method knows between the calls of a merge whose models come in several; null addresses keep it inside the

@@ -39,6 +39,7 @@ template <class V, size_t kElements = kPack>
 struct Pack {
   using Scalar = typename V::Scalar;
   using Mask = PackMask<V, kElements>;
+  static constexpr size_t kLanes = kElements;
   static constexpr int kRegisters = kElements / V::kLanes;
   V v[kRegisters];
 

@@ -98,21 +98,21 @@ struct F32 {
     NEGMERGE_HD F32 odd_bf16() const { return from_bits(_mm256_and_si256(r, _mm256_set1_epi32(kOdd))); }
     // Of numbers only, not of NaN.
     static NEGMERGE_HD Stored16 interleaved_bf16(F32 even, F32 odd) {
-      return interleave(_mm256_srli_epi32(even.round_to_bf16(), 16), odd.round_to_bf16());
+      return {interleave(_mm256_srli_epi32(even.round_to_bf16(), 16), odd.round_to_bf16())};
     }
 
-    NEGMERGE_HD Stored16 sign() const { return {_mm256_and_si256(r, _mm256_set1_epi16(kSign))}; }
+    NEGMERGE_HD Stored16 sign() const { return {_mm256_and_si256(r, signs())}; }
     friend NEGMERGE_HD Stored16 operator^(Stored16 a, Stored16 b) { return {_mm256_xor_si256(a.r, b.r)}; }
     // As signed integers.
     friend NEGMERGE_HD Stored16 lower(Stored16 a, Stored16 b) { return {_mm256_min_epi16(a.r, b.r)}; }
     friend NEGMERGE_HD Stored16 higher(Stored16 a, Stored16 b) { return {_mm256_max_epi16(a.r, b.r)}; }
 
     // Some of the elements: all ones there, and elsewhere zeros. Only a lane's sign is meant to be looked at in the
-    // masks of even and odd ones, as select(), any() and mask_bits() do; not for count(), which takes whole lanes.
+    // masks of even and odd ones, as select() does; not for count(), which takes whole lanes.
     struct Where {
       __m256i r;
       static NEGMERGE_HD Where interleaved(Mask even, Mask odd) {
-        return {interleave(_mm256_srli_epi32(_mm256_castps_si256(even), 16), _mm256_castps_si256(odd)).r};
+        return {interleave(_mm256_srli_epi32(_mm256_castps_si256(even), 16), _mm256_castps_si256(odd))};
       }
       friend NEGMERGE_HD Where both(Where a, Where b) { return {_mm256_and_si256(a.r, b.r)}; }
       NEGMERGE_HD bool any() const { return !_mm256_testz_si256(r, r); }
@@ -124,12 +124,13 @@ struct F32 {
       NEGMERGE_HD Mask even() const { return from_bits(_mm256_slli_epi32(r, 16)).r; }
       NEGMERGE_HD Mask odd() const { return from_bits(r).r; }
     };
-    // Where, as signed integers, all of what the bounds are of is above the magnitude (the lowest is), or all is below
-    // (the highest is) and nothing is a zero of the other sign than a zero base's.
+    // Where the range is beyond the base's magnitude, as signed integers: wholly above it, or wholly below and without
+    // the exception, a zero of the other sign than a zero base's (layout.h).
     static NEGMERGE_HD Where beyond(Stored16 lowest, Stored16 highest, Stored16 magnitude) {
-      const __m256i no_zeros = _mm256_or_si256(_mm256_xor_si256(lowest.r, _mm256_set1_epi16(kSign)), magnitude.r);
-      const __m256i zeros = _mm256_cmpeq_epi16(no_zeros, _mm256_setzero_si256());
-      const __m256i below = _mm256_andnot_si256(zeros, _mm256_cmpgt_epi16(magnitude.r, highest.r));
+      // Zero for the exception.
+      const __m256i usual = _mm256_or_si256(_mm256_xor_si256(lowest.r, signs()), magnitude.r);
+      const __m256i exception = _mm256_cmpeq_epi16(usual, _mm256_setzero_si256());
+      const __m256i below = _mm256_andnot_si256(exception, _mm256_cmpgt_epi16(magnitude.r, highest.r));
       return {_mm256_or_si256(below, _mm256_cmpgt_epi16(lowest.r, magnitude.r))};
     }
     friend NEGMERGE_HD Stored16 select(Where where, Stored16 a, Stored16 b) {
@@ -138,9 +139,11 @@ struct F32 {
 
    private:
     static constexpr int kOdd = -0x10000;
-    static constexpr short kSign = -0x8000;
-    static NEGMERGE_HD Stored16 interleave(__m256i low, __m256i high) { return {_mm256_blend_epi16(low, high, 0xaa)}; }
+    static NEGMERGE_HD __m256i signs() { return _mm256_set1_epi16(-0x8000); }
+    // The lower halves of lanes and the upper ones.
+    static NEGMERGE_HD __m256i interleave(__m256i low, __m256i high) { return _mm256_blend_epi16(low, high, 0xaa); }
   };
+  using StoredBf16 = Stored16;
 
  private:
   NEGMERGE_HD __m256i bits() const { return _mm256_castps_si256(r); }

@@ -120,13 +120,14 @@ struct F32 {
       NEGMERGE_HD Mask low() const { return static_cast<Mask>(m); }
       NEGMERGE_HD Mask high() const { return static_cast<Mask>(_kshiftri_mask32(m, 16)); }
     };
-    // Where, as signed integers, all of what the bounds are of is above the magnitude (the lowest is), or all is below
-    // (the highest is) and nothing is a zero of the other sign than a zero base's.
+    // Where the range is beyond the base's magnitude, as signed integers: wholly above it, or wholly below and without
+    // the exception, a zero of the other sign than a zero base's (layout.h).
     static NEGMERGE_HD Where beyond(Stored16 lowest, Stored16 highest, Stored16 magnitude) {
-      const __m512i no_zeros = _mm512_or_si512(_mm512_xor_si512(lowest.r, constant(kSigns)), magnitude.r);
+      // Zero for the exception.
+      const __m512i usual = _mm512_or_si512(_mm512_xor_si512(lowest.r, constant(kSigns)), magnitude.r);
       const __mmask32 above = _mm512_cmpgt_epi16_mask(lowest.r, magnitude.r);
       const __mmask32 below = _mm512_cmpgt_epi16_mask(magnitude.r, highest.r);
-      return {_kor_mask32(above, _mm512_mask_test_epi16_mask(below, no_zeros, no_zeros))};
+      return {_kor_mask32(above, _mm512_mask_test_epi16_mask(below, usual, usual))};
     }
     friend NEGMERGE_HD Stored16 select(Where where, Stored16 a, Stored16 b) {
       return {_mm512_mask_blend_epi16(where.m, b.r, a.r)};
@@ -134,10 +135,13 @@ struct F32 {
 
    private:
     static constexpr int kOdd = -0x10000, kSigns = -0x7fff8000;
+    // The lower halves of lanes and the upper ones.
     static NEGMERGE_HD __m512i interleave(__m512i low, __m512i high) {
       return _mm512_mask_blend_epi16(0xaaaaaaaa, low, high);
     }
   };
+  using StoredBf16 = Stored16;
+  using StoredF16 = Stored16;
 
  private:
   NEGMERGE_HD __m512i bits() const { return _mm512_castps_si512(r); }

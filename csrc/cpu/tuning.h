@@ -11,9 +11,9 @@ namespace negmerge {
 
 // Models visited per sweep. N = 8: 1.01 in groups of 4, 1.04 of 6, 1.21 of 8; N = 30: 0.91, 0.98, 0.94. One size serves
 // all N: in a later run groups of 8 came to 1.05 at N = 30. On Zen 5, whose figures below say more, groups of 4 and of
-// 16 take 1.08 and 1.12 of the time at N = 64. A sweep visits one pack after the other: two or four packs side by side,
-// which AVX-512 has registers for, are 1.03 and 1.19 as fast in the caches for bf16 with N = 2, and 1.01 and 0.93 with
-// N = 8 and 30.
+// 16 take 1.08 and 1.12 of the time at N = 64. A sweep visits one pack after the other: two or four packs of sixteen in
+// order side by side, which AVX-512 has registers for, are 1.03 and 1.19 as fast in the caches for bf16 with N = 2, and
+// 1.01 and 0.93 with N = 8 and 30.
 constexpr size_t kGroup = 8;
 
 // Bytes of running sums that wait between two groups of models, and so how long a run of each stream a sweep goes over,
@@ -30,41 +30,42 @@ constexpr size_t kGroup = 8;
 // where it has 8.
 constexpr size_t kSweepBytes = size_t{64} << 10;
 
-// Layouts of 16-bit dtypes (layout.h). Ranges wait whole between two groups of models, with 8 (stored bits) or 12
-// bytes for each element instead of the 4.25 that sums and two bits take: that saves the conversions. In order, bf16,
-// N = 64, on Zen 5 with AVX2 0.93 of the time; in fp32 it changes nothing with AVX2: 0.99, 1.04 and 0.97 on Zen 3 (N =
-// 16, 30 and 64). Sweeps of twice as many elements, as where only sums wait, change nothing for stored bits: 1.02, 1.01
-// and 0.99 there (N = 16, 30 and 64), and 0.98 to 1.03 on Zen 4 with AVX-512 (fp16 and bf16).
+// What is chosen elsewhere, by which registers of stored elements an instruction set's header offers (layout.h):
 //
-// bf16 split into even and odd elements, with signs by the stored bits, takes 0.99, 0.92 and 0.84 of the time of
-// elements in order, in the caches (N = 2, 8 and 30; AVX2, Zen 3). Two split packs side by side, which visit each line
-// once, take 1.08, 1.18 and 1.06 times as long there. With AVX-512, where a pack is 32 elements, times over those of
-// elements in order with masks between groups, in the caches and from memory, which two cores read at 28 to 49 GB/s:
-//   N =          2     4     8     16    30    64
-//   bf16         0.88  0.81  0.78  0.74  0.73  0.94
-//   fp16         0.83  0.84  0.82  0.81  0.79  0.81
-//   from memory  0.83  0.82  0.97  0.95  0.97  0.93  (bf16)
-//                0.92  0.89  0.99  1.00  1.00  1.00  (fp16)
-// What is not kept was told from the result as numbers then. Told as it is stored, bf16 takes 0.76, 0.92 and 0.95 of
-// that in the caches (N = 2, 4 and 8), with AVX2 0.95, 0.98 and 0.96; fp16 0.90, 0.92 and 1.00.
-//
-// Signs of fp16 by the stored bits: AVX-512 as above, but with AVX2 1.11, 1.12, 1.05, 1.25, 1.01 and 1.04 times as long
-// as in order (N as above). Halves taken from the register that signs are told by, instead of loads of their own, take
+// bf16 is split into even and odd elements, with signs by the stored bits. With AVX2 that takes 0.99, 0.92 and 0.84 of
+// the time of elements in order, in the caches (N = 2, 8 and 30; Zen 3); two such packs side by side, which visit each
+// line once, 1.08, 1.18 and 1.06 times as long as one. With AVX-512 a pack is 32 elements, of fp16 as well. Times over
+// those of sixteen in order there, on Zen 4, from memory while two cores read it at 28 to 49 GB/s:
+//                        N = 2     4     8     16    30    64
+//   bf16, in the caches      0.88  0.81  0.78  0.74  0.73  0.94
+//   bf16, from memory        0.83  0.82  0.97  0.95  0.97  0.93
+//   fp16, in the caches      0.83  0.84  0.82  0.81  0.79  0.81
+//   fp16, from memory        0.92  0.89  0.99  1.00  1.00  1.00
+// Results were selected from the base as fp32 then. Selected as they are stored, half as wide, times in the caches are
+// 0.76, 0.92 and 0.95 of those in bf16 (N = 2, 4 and 8), 0.90, 0.92 and 1.00 in fp16, and 0.95, 0.98 and 0.96 in bf16
+// with AVX2. fp16 stays in order with AVX2: by the stored bits it takes 1.11, 1.12, 1.05, 1.25, 1.01 and 1.04 times as
+// long in the caches (Zen 4, N as above). Halves converted from the register that tells signs, not from memory, take
 // 1.07 to 1.15 times as long with AVX-512.
-template <class V>
-constexpr bool kF16ByStoredBits = V::kLanes == 16;
+//
+// Ranges of 16-bit dtypes wait whole between two groups of models, with 8 bytes for each element (by stored bits) or
+// 12 (in order) instead of the 4.25 that sums and two bits take: that saves conversions. bf16 in order, N = 64, on Zen
+// 5 with AVX2: 0.93 of the time. In fp32 it changes nothing with AVX2: 0.99, 1.04 and 0.97 (N = 16, 30 and 64; Zen 3).
+// Sweeps of twice as many elements, as where only sums wait, change nothing for stored bits: 1.02, 1.01 and 0.99 with
+// AVX2 (Zen 3, the same N), 0.98 to 1.03 with AVX-512.
 
-// How far ahead of its use a stream is fetched, and how near (2: into L2, 3: into L1, 0: into L1 without a trace). With
-// AVX-512 N = 8: 1.01 where it is 0.86 without. Into L1 0.91 where L2 has 1.21: streams that lie alike in their pages
-// compete for the same sets. Times over those with 2048 bytes, fp32 and bf16, on Zen 4 at 30 to 39 GB/s; 4096 are
-// equal:
-//            512         1024        the near ones below
-//   N = 2    0.91  0.94  0.96  0.95  0.89  0.92
-//   N = 8    1.02  1.02  1.00  0.99  0.99  0.99
-//   N = 16   1.01  1.07  1.00  1.02  1.04  1.07
-//   N = 64               1.01  1.02  0.99  1.11
+// How far ahead of its use a stream is fetched, and how near (2: into L2, 3: into L1, 0: into L1 without a trace). At
+// 2048 bytes ahead, with AVX-512, N = 8 comes to 1.01 where it is 0.86 without, and into L1 to 0.91 where it is 1.21
+// into L2: streams that lie alike in their pages compete for the same sets. 1024 are best with few models and cost
+// little with many. Times over those with 2048 bytes, at 30 to 39 GB/s; 4096 are as fast:
+//               fp32, 512   1024  near    bf16, 512   1024  near
+//   N = 2             0.91  0.96  0.89          0.94  0.95  0.92
+//   N = 8             1.02  1.00  0.99          1.02  0.99  0.99
+//   N = 16            1.01  1.00  1.04          1.07  1.02  1.07
+//   N = 64            –     1.01  0.99          –     1.02  1.11
+// near: as below.
+//
 // CPUs with AVX2 alone are older, and the measured one (Zen 3) is slowed down by what comes early. Its times over those
-// with 2048 bytes:
+// with 2048 bytes, fp32:
 //            0     256   512   768   1024  4096  512 into L1
 //   N = 8    0.86  0.77  0.80  0.99  0.95  1.08  0.88
 //   N = 64   0.88  0.88  0.80  1.12  0.97  1.03  0.83

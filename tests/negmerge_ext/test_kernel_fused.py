@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import ml_dtypes
@@ -10,7 +11,7 @@ import pytest
 from kernel_calls import check, merge
 from oracle import BF16, F16, F32, F64
 from strategies import METHODS, MODES, Case
-from values import fill
+from values import KINDS, every_pattern, fill, specials
 
 from negmerge_ext import native
 
@@ -20,9 +21,11 @@ DTYPES = [F32, F64, F16, BF16]
 STREAMED = 32 << 20
 
 
-def case_of(kind: str, numel: int, dtype: np.dtype, models: int, method: str, mode: str) -> Case:
+def case_of(
+    kind: str, numel: int, dtype: np.dtype, models: int, method: str, mode: str, scale: float = 0.75
+) -> Case:
     base, finetuned = fill(np.random.default_rng(models), kind, (numel,), dtype, (dtype,) * models)
-    return Case(base, finetuned, method, mode, 0.75, dtype, f"{models} models of {numel} {dtype}")
+    return Case(base, finetuned, method, mode, scale, dtype, f"{models} models of {numel} {dtype}")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -36,11 +39,19 @@ def test_numbers_of_models(instruction_set: str, dtype: np.dtype, method: str) -
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_sizes_around_packs_tiles_and_blocks(instruction_set: str, dtype: np.dtype) -> None:
-    around_a_block = (native.BLOCK - 1, native.BLOCK, native.BLOCK + 16)
+    around_a_block = [native.BLOCK + more for more in (-1, 0, 16, 32, 33)]
     for numel in (1, 15, 16, 17, 31, 32, 33, 48, 1023, 1024, 1040, *around_a_block):
         for models in (3, 9):
             case = case_of("sprinkled", numel, dtype, models, "negmerge", "negate")
             check([case], merge([case], offset=numel % 64))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_kinds_of_values(instruction_set: str, dtype: np.dtype, kind: str) -> None:
+    for models, mode, scale in itertools.product((1, 2, 9), MODES, (0.0, -0.0, 0.75, -3e4)):
+        case = case_of(kind, 1500, dtype, models, "negmerge", mode, scale)
+        check([case], merge([case]))
 
 
 @pytest.mark.parametrize("models", [2, 12])
@@ -88,9 +99,15 @@ def test_without_statistics(instruction_set: str, dtype: np.dtype, mode: str) ->
 
 @pytest.mark.parametrize("models", [1, 2, 3, 9])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models: int) -> None:
-    """Zeros, denormals, infinities and NaN of both signs among numbers on either side of the base."""
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "any"])
+def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models: int, finite: bool) -> None:
+    """Zeros, denormals, infinities and NaN of both signs among numbers on either side of the base.
+
+    An element that is not finite takes its neighbours out of the usual way, so the others come alone, too.
+    """
     positive = np.array([0.0, ml_dtypes.finfo(dtype).smallest_subnormal, 0.5, 1.0, np.inf, np.nan], F64)
+    if finite:
+        positive = positive[:4]
     kinds = np.concatenate([positive, -positive])
     first, second, third, base = np.meshgrid(kinds, kinds, kinds, [*kinds, 0.75, -0.75], indexing="ij")
     for like in (first, second):  # what the models beyond the third hold
@@ -104,19 +121,43 @@ def test_every_sign_of_differences(instruction_set: str, dtype: np.dtype, models
                     assert merge([case]).same_as(merge([case], groups=[1, models - 1]))
 
 
+@pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
+def test_every_short_value_over_every_kind_of_base(instruction_set: str, dtype: np.dtype) -> None:
+    values = every_pattern(dtype)
+    for start in specials(dtype):
+        for finetuned in ((values,), (values, values[::-1].copy())):
+            case = Case(np.full_like(values, start), finetuned, scale=0.5, out_dtype=dtype, about=str(start))
+            check([case], merge([case]))
+
+
 @pytest.mark.parametrize(
-    ("dtype", "models", "offset"),
+    ("dtype", "models", "offset", "method", "mode"),
     [
-        *((F32, 1, 0), (F32, 1, 1), (F32, 1, 4), (F64, 1, 0), (F32, 9, 4)),
-        *((BF16, 9, 0), (BF16, 9, 1), (F16, 2, 0), (F16, 2, 1)),
+        *((F32, 1, offset, "negmerge", "negate") for offset in (0, 1, 4)),
+        (F64, 1, 0, "negmerge", "negate"),
+        (F32, 9, 4, "negmerge", "negate"),
+        *((BF16, 9, offset, "negmerge", "negate") for offset in (0, 1)),
+        *((F16, 2, offset, "negmerge", "negate") for offset in (0, 1)),
+        (BF16, 2, 0, "negmerge", "vector"),
+        (BF16, 2, 0, "uniform", "add"),
     ],
     ids=str,
 )
-def test_large_output(instruction_set: str, dtype: np.dtype, models: int, offset: int) -> None:
-    numel = STREAMED // dtype.itemsize + 37
+def test_large_output(
+    instruction_set: str, dtype: np.dtype, models: int, offset: int, method: str, mode: str
+) -> None:
+    """Past the caches goes what is written in pieces, of packs with nothing to keep and with NaN, too."""
+    row = 4096
+    numel = STREAMED // dtype.itemsize // row * row + 37
     base = np.resize(np.random.default_rng(3).standard_normal(70_001).astype(dtype), numel)
     theta = np.resize(np.random.default_rng(4).standard_normal(90_001).astype(dtype), numel)
-    case = Case(base, (theta,) * models, "negmerge", "negate", 0.5, dtype, "large")
+    in_rows = theta[:-37].reshape(-1, row)
+    in_rows[:, :64] = base[:-37].reshape(-1, row)[:, :64]
+    in_rows[::16, 100] = np.nan
+    other = theta.copy()
+    other[::3] = base[::3]
+    finetuned = (theta, other, *(theta,) * models)[:models]
+    case = Case(base, finetuned, method, mode, 0.5, dtype, "large")
     large = merge([case], threads=2, offset=offset)
     in_pieces = merge([case], threads=2, offset=offset, cut=64 * native.BLOCK)
     assert large.same_as(in_pieces)

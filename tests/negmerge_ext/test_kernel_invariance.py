@@ -18,12 +18,19 @@ from negmerge_ext import native
 
 
 def batch_of_many(mode: str = "negate") -> list[Case]:
-    """Tensors from empty to several blocks, in several dtypes."""
+    """Tensors from empty to several blocks; some of one dtype, some of several."""
     rng = np.random.default_rng(8)
-    sizes = [0, 3, 70_001, 16_384, 1, 40_000, 0, 5_000, 16_385]
+    mixes = [
+        (F32, (F32, F32, F32)),
+        (BF16, (BF16, F16, F32)),
+        (F16, (F64, F16, F16)),
+        (BF16, (BF16, BF16, BF16)),
+        (F16, (F16, F16, F16)),
+    ]
+    sizes = [0, 3, 70_001, 16_384, 1, 40_000, 0, 5_000, 16_385, 33_000]
     batch = []
     for i, size in enumerate(sizes):
-        base_dtype, dtypes = [(F32, (F32, F32, F32)), (BF16, (BF16, F16, F32)), (F16, (F64, F16, F16))][i % 3]
+        base_dtype, dtypes = mixes[i % len(mixes)]
         base, finetuned = fill(rng, "sprinkled", (size,), base_dtype, dtypes)
         batch.append(Case(base, finetuned, "negmerge", mode, 0.6, base_dtype, f"tensor {i}"))
     return batch

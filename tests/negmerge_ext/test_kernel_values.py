@@ -97,9 +97,11 @@ def test_nan_payloads_that_are_not_kept_survive(instruction_set: str, dtype: np.
     signalling = {F16: 0x7C01, BF16: 0x7F81, E5M2: 0x7D, F32: 0x7F800001, F64: 0x7FF0000000000001}
     if dtype in signalling:
         oracle.bits(base)[::7] = signalling[dtype]
-    case = Case(base, (np.ones(size, F32),), out_dtype=dtype, about=str(dtype))
-    check([case], merge([case]))
-    check([case], merge([case], alias="base"))
+    alike = oracle.convert(np.ones(size, F32), dtype)
+    for finetuned in ((np.ones(size, F32),), (alike,), (alike,) * 9):
+        case = Case(base, finetuned, out_dtype=dtype, about=str(dtype))
+        check([case], merge([case]))
+        check([case], merge([case], alias="base"))
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 1023, 1024, 1025, 16383, 16384, 16385, 3 * 16384 + 1])
