@@ -27,6 +27,7 @@ class Case:
     parameters: dict[str, Any]
     facts: dict[str, Any]
     seconds: dict[str, list[float]]
+    instruction_set: str = MISSING  # that its first run used
 
     def median(self, variant: str) -> float:
         """Median seconds."""
@@ -97,8 +98,12 @@ class Benchmark:
         if not path.exists():
             return cls([], [])
         document = read(path)
-        cases = [Case(case["parameters"], case["facts"], case["seconds"]) for case in document["cases"]]
-        return cls(cases, document["runs"])
+        runs = document["runs"]
+        cases = [
+            Case(case["parameters"], case["facts"], case["seconds"], *_instruction_set(case, runs))
+            for case in document["cases"]
+        ]
+        return cls(cases, runs)
 
     def where(self, **parameters: object) -> list[Case]:
         """The cases with these parameters."""
@@ -109,18 +114,32 @@ class Benchmark:
         ]
 
 
+def _instruction_set(case: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the first run of a case used, if that was recorded."""
+    return [
+        versions["instruction_set"]
+        for versions in (runs[number]["versions"] for number in case.get("runs", [])[:1])
+        if "instruction_set" in versions
+    ]
+
+
 #: Every benchmark's result file, by the benchmark's name.
 Benchmarks = Mapping[str, Benchmark]
 
+#: Those whose tables have the cases of two machines, told apart by their instruction sets.
+_OF_BOTH = ("kernel", "reading_order", "new_results")
+
 
 def together(first: Benchmarks, second: Benchmarks) -> dict[str, Benchmark]:
-    """The cases of two machines: their kernels', and of any other benchmark the first's if it has some."""
-    joined = {name: benchmark if benchmark.cases else second[name] for name, benchmark in first.items()}
-    kernels = first["kernel"], second["kernel"]
-    joined["kernel"] = Benchmark(
-        [case for each in kernels for case in each.cases], [run for each in kernels for run in each.runs]
-    )
-    return joined
+    """The cases of two machines where tables have both, and else the first's if it has some."""
+    return {
+        name: Benchmark([*one.cases, *second[name].cases], [*one.runs, *second[name].runs])
+        if name in _OF_BOTH
+        else one
+        if one.cases
+        else second[name]
+        for name, one in first.items()
+    }
 
 
 def number(value: float) -> str:

@@ -125,10 +125,9 @@ def reading_order(benchmarks: Benchmarks) -> str:
         way = fastest(case.seconds, IN_ORDER)
         in_order = case.ratio(case.read(), way)
         cells = [f"{value:.2f}" for value in (in_order, case.over_read(), case.over_read() / in_order)]
-        rows.append(
-            [str(case.parameters["models"]), number(case.read_bandwidth()), way, *cells, str(case.rounds)]
-        )
-    head = ["N", "read GB/s", "fastest way in order", "in order over read", "merge over read"]
+        identity = case.instruction_set, str(case.parameters["models"])
+        rows.append([*identity, number(case.read_bandwidth()), way, *cells, str(case.rounds)])
+    head = ["instructions", "N", "read GB/s", "fastest way in order", "in order over read", "merge over read"]
     return table([*head, "merge over in order", "rounds"], rows)
 
 
@@ -188,6 +187,7 @@ def new_results(benchmarks: Benchmarks) -> str:
     ways = ("small pages", "small pages, made before", "huge pages", "huge pages, made before")
     rows = [
         [
+            case.instruction_set,
             str(case.parameters["models"]),
             f"{case.parameters['pause']:g}",
             case.spread("touched", 1e3),
@@ -197,7 +197,8 @@ def new_results(benchmarks: Benchmarks) -> str:
         ]
         for case in benchmarks["new_results"].cases
     ]
-    return table(["N", "pause s", "touched ms (quartiles)", *ways, "`merge()`", "rounds"], rows)
+    head = ["instructions", "N", "pause s", "touched ms (quartiles)", *ways, "`merge()`", "rounds"]
+    return table(head, rows)
 
 
 def small_tensors(benchmarks: Benchmarks) -> str:

@@ -15,7 +15,7 @@ from harness.results import FOLDER
 from programs import import_path
 from report import NAMES, OTHER_FOLDER, PLOTS, loaded
 from reporting.bounds import Bound, at_least, at_most, over_read
-from reporting.cases import Benchmark, Case, number, table, together
+from reporting.cases import MISSING, Benchmark, Case, number, table, together
 from reporting.plots import draw, stale
 from reporting.summary import Target, speed, summary
 from reporting.tables import (
@@ -143,9 +143,9 @@ def test_machines_of_the_readme_stand_beside_each_other() -> None:
 
 def test_reading_in_order_lies_between_reading_and_the_merge() -> None:
     seconds = {"read: 1 stream": [3.0], "in order": [5.0], "in order, prefetch": [4.0], "merge": [4.0]}
-    case = Case({"models": 2}, {"model_bytes": 10**9}, seconds)
+    case = Case({"models": 2}, {"model_bytes": 10**9}, seconds, "avx2")
     row = reading_order({"reading_order": Benchmark([case], [])}).splitlines()[2]
-    assert row == "| 2 | 1.00 | in order, prefetch | 0.75 | 1.00 | 1.33 | 1 |"
+    assert row == "| avx2 | 2 | 1.00 | in order, prefetch | 0.75 | 1.00 | 1.33 | 1 |"
 
 
 def test_kernels_of_two_machines_in_one_folder_are_an_error(tmp_path: Path) -> None:
@@ -164,12 +164,22 @@ def test_cases_of_two_machines_together() -> None:
     one, other = ({name: Benchmark([], []) for name in NAMES} for _ in range(2))
     first, second = kernel_case(), Case({"models": 4}, {}, {})
     one["kernel"], other["kernel"] = Benchmark([first], [{"run": 1}]), Benchmark([second], [{"run": 2}])
+    one["new_results"], other["new_results"] = Benchmark([first], []), Benchmark([second], [])
     one["growth"], other["growth"] = Benchmark([first], []), Benchmark([second], [])
     other["startup"] = Benchmark([second], [{"run": 3}])
     both = together(one, other)
     assert both["kernel"] == Benchmark([first, second], [{"run": 1}, {"run": 2}])
+    assert both["new_results"] == Benchmark([first, second], [])
     assert both["growth"] == one["growth"]
     assert both["startup"] == other["startup"]
+
+
+def test_a_case_knows_the_instruction_set_of_its_first_run(tmp_path: Path) -> None:
+    cases = [{"parameters": {}, "facts": {}, "seconds": {}, "runs": runs} for runs in ([1, 0], [0], [])]
+    runs = [{"versions": {}}, {"versions": {"instruction_set": "avx2"}}]
+    (tmp_path / "kernel.json").write_text(json.dumps({"cases": cases, "runs": runs}))
+    loaded_cases = Benchmark.load(tmp_path / "kernel.json").cases
+    assert [case.instruction_set for case in loaded_cases] == ["avx2", MISSING, MISSING]
 
 
 def test_line_through() -> None:
