@@ -107,7 +107,7 @@ def with_instruction_set(name: str, work: Callable[[], object]) -> Measurement:
 def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument("--models", type=options.count, nargs="+", help=f"default: {MODELS}, quick: 2 and 8")
-    parser.add_argument("--dtype", choices=DTYPES, nargs="+", default=DTYPES)
+    parser.add_argument("--dtype", choices=DTYPES, nargs="+", default=DTYPES, help="default: all")
     parser.add_argument(
         "--peers",
         choices=PEERS,

@@ -56,7 +56,9 @@ def main() -> None:
         help=f"sizes of the model (default: {SIZES_GB})",
     )
     parser.add_argument("--models", type=options.count, nargs="+", help=f"default: {MODELS}")
-    parser.add_argument("--folder", type=Path, help="where the files lie (default: a temporary folder)")
+    parser.add_argument(
+        "--folder", type=options.new_folder, help="where the files lie (default: a temporary folder)"
+    )
     arguments = parser.parse_args()
     compile_packages()
     results = options.results(arguments, "memory")

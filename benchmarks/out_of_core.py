@@ -110,7 +110,9 @@ def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument("--storage", choices=STORAGES, nargs="+", default=STORAGES)
     parser.add_argument(
-        "--folder", type=Path, help="where the files lie, and stay (default: a temporary folder)"
+        "--folder",
+        type=options.new_folder,
+        help="where the files lie, and stay (default: a temporary folder)",
     )
     arguments = parser.parse_args()
     compile_packages()
@@ -120,7 +122,7 @@ def main() -> None:
             if not fits(storage, folder):
                 print(f"without {storage}: {folder} is not on such storage; give --folder", file=sys.stderr)
                 continue
-            paths, small = write_pool(folder, model, MODELS), write_pool(folder / "small", "small", MODELS)
+            paths, small = (write_pool(folder, name, MODELS) for name in (model, "small"))
             merged, copy = folder / "merged.safetensors", folder / "copy.safetensors"
             seconds = interleave(variants(storage, paths, small, copy, merged), options.rounds(arguments))
             in_child(compare_in_memory, paths, merged)

@@ -115,7 +115,9 @@ def main() -> None:
     parser.add_argument(
         "--peers", choices=PEERS, nargs="*", help="default: all, quick: those without an environment"
     )
-    parser.add_argument("--folder", type=Path, help="where the checkpoints lie, and stay (default: /dev/shm)")
+    parser.add_argument(
+        "--folder", type=options.new_folder, help="where the checkpoints lie, and stay (default: /dev/shm)"
+    )
     arguments = parser.parse_args()
     peers = arguments.peers if arguments.peers is not None else QUICK_PEERS if arguments.quick else PEERS
     model = "small" if arguments.quick else arguments.model

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness import options
 from harness.results import FOLDER
-from reporting.cases import Benchmark, Benchmarks, together
+from reporting.cases import NOTHING, Benchmark, Benchmarks, together
 from reporting.gpu_tables import GPU_TABLES
 from reporting.plots import draw, stale
 from reporting.summary import gpu_summary, speed, summary
@@ -78,8 +78,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
-    parser.add_argument("--results", type=options.folder, default=FOLDER, help="folder of the result files")
+    parser.add_argument(
+        "--results",
+        type=options.folder,
+        default=FOLDER,
+        help="folder of result files; of another than the project's, tables are printed, not written",
+    )
     arguments = parser.parse_args()
+    if not any((arguments.results / f"{name}.json").is_file() for name in NAMES):
+        parser.error(f"there is no result file in {arguments.results}")
     benchmarks, other = loaded(arguments.results), loaded(arguments.results / OTHER_FOLDER)
     check_machines(arguments.results, benchmarks)
     check_machines(arguments.results / OTHER_FOLDER, other)
@@ -92,6 +99,10 @@ def main() -> None:
             sys.exit(
                 f"not what the result files say: {', '.join(differing)}; run python benchmarks/report.py"
             )
+        return
+    if arguments.results.resolve() != FOLDER:
+        measured = {name: made for name, made in tables.items() if made.replace(NOTHING, "").strip()}
+        print("\n\n".join(f"{name}:\n\n{made}" for name, made in measured.items()))
         return
     for page, text in new.items():
         page.write_text(text)

@@ -19,15 +19,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def paths_of(folder: Path, models: int) -> list[Path]:
-    """Where the base and the fine-tuned models lie in a folder."""
+    """Where a base and fine-tuned models lie in their folder."""
     return [folder / "base.safetensors", *(folder / f"finetuned-{k}.safetensors" for k in range(models))]
 
 
 def write_pool(folder: Path, model: str, models: int) -> list[Path]:
-    """Paths of a base and ``models`` fine-tuned fp32 checkpoints, written unless they are there."""
-    paths = paths_of(folder, models)
+    """Paths of a base and ``models`` fine-tuned fp32 checkpoints, written unless they are there.
+
+    They lie in a folder of the model's name.
+    """
+    paths = paths_of(folder / model, models)
     if not all(path.exists() for path in paths):
-        folder.mkdir(parents=True, exist_ok=True)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
         in_child(_save, paths, model)
     return paths
 
@@ -97,7 +100,7 @@ def has_direct_io(folder: Path) -> bool:
 def workplace(folder: Path | None, default: Path | None = None) -> Iterator[Path]:
     """The folder given, kept; or one of its own under ``default``, removed in the end."""
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         yield folder
         return
     with cleaned_up():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def parser(description: str | None, *, repeats: bool = True) -> argparse.Argumen
     )
     made.add_argument("--quick", action="store_true", help="a smoke test: small inputs, few rounds")
     made.add_argument(
-        "--out", type=Path, help="result file (default: in benchmarks/results/, quick: none is written)"
+        "--out",
+        type=result_file,
+        help="result file (default: in benchmarks/results/, quick: none is written)",
     )
     if repeats:
         made.add_argument("--rounds", type=count, help="measured rounds (default: 15, quick: 3)")
@@ -58,6 +61,23 @@ def folder(text: str) -> Path:
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return path
+
+
+def new_folder(text: str) -> Path:
+    """A folder that exists or can be made where it is to lie, for argparse."""
+    path = Path(text)
+    if not (path.is_dir() or (path.absolute().parent.is_dir() and not path.exists())):
+        raise argparse.ArgumentTypeError(f"{text} is no folder, and there is none to make it in")
+    return path
+
+
+def result_file(text: str) -> Path:
+    """A file to write, in folders to be made, for argparse: hours of measuring may depend on it."""
+    path = Path(text)
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if path.is_dir() or (there != path.absolute() and not there.is_dir()) or not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written")
     return path
 
 

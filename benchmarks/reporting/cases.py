@@ -75,10 +75,10 @@ class Case:
         """GB/s of a merge: N + 2 times the model's bytes."""
         return self._bandwidth(variant, 2)
 
-    def over_read(self) -> float:
-        """Bandwidth of the merge over that of reading, in the same rounds."""
+    def over_read(self, way: str | None = None) -> float:
+        """Bandwidth of the merge over that of a way of reading, the fastest one, in the same rounds."""
         models: int = self.parameters["models"]
-        return self.ratio(self.read(), "merge") * (models + 2) / (models + 1)
+        return self.ratio(way or self.read(), "merge") * (models + 2) / (models + 1)
 
     def _bandwidth(self, variant: str, more: int) -> float:
         nbytes: int = (self.parameters["models"] + more) * self.facts["model_bytes"]

@@ -9,7 +9,7 @@ from .cases import MISSING, Benchmark, Benchmarks, Case, number, table
 
 #: How much longer than a copy of the same bytes a call may take on the device, and the seconds that starting
 #: it may take.
-OVER_BYTES, STARTING = 1.1, 30e-6
+STARTING = 30e-6
 _CALLS = ("merge", "merge, new result")
 
 
@@ -22,7 +22,7 @@ def over_copy(case: Case) -> float:
 def allowance(case: Case) -> float:
     """Seconds that a call may take on the device."""
     seconds_per_byte = case.median("copy") / case.facts["copy_bytes"]
-    return float(OVER_BYTES * _moved(case) * seconds_per_byte + STARTING)
+    return float(bounds.OVER_BYTES * _moved(case) * seconds_per_byte + STARTING)
 
 
 def gpu_over_allowance(case: Case) -> list[float]:

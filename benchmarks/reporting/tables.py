@@ -14,8 +14,6 @@ from . import bounds
 from .bounds import Bound
 from .cases import MISSING, NOTHING, Benchmarks, Case, number, table
 
-#: How much longer than reading moving bytes may take.
-OVER_BYTES = 1.1
 _DTYPES = ("float32", "bfloat16", "float16")
 #: The fastest first.
 INSTRUCTION_SETS = ("avx512", "avx2", "neon", "scalar")
@@ -87,12 +85,13 @@ def instruction_sets(benchmarks: Benchmarks) -> str:
                 number(case.bandwidth(variant(case, name))) if case.has(variant(case, name)) else MISSING
                 for name in sets
             ),
+            bounds.AVX2.shown(case.ratio("merge", "merge, avx2")) if case.has("merge, avx2") else MISSING,
             number(case.bandwidth("merge, 1 thread")),
             number(case.read_bandwidth(ONE_THREAD)),
         ]
         for case in cases
     ]
-    head = [*_IDENTITY, *(f"{name} GB/s" for name in sets)]
+    head = [*_IDENTITY, *(f"{name} GB/s" for name in sets), "AVX2 over AVX-512"]
     return table([*head, "one thread GB/s", "read, one thread GB/s"], rows)
 
 
@@ -122,10 +121,13 @@ def reading_order(benchmarks: Benchmarks) -> str:
     """Reading in the order of a merge, between plain reading and the merge; bandwidths over plain reading."""
     rows = []
     for case in benchmarks["reading_order"].cases:
-        way = fastest(case.seconds, IN_ORDER)
-        in_order = case.ratio(case.read(), way)
-        cells = [f"{value:.2f}" for value in (in_order, case.over_read(), case.over_read() / in_order)]
-        identity = case.instruction_set, str(case.parameters["models"])
+        way, models = fastest(case.seconds, IN_ORDER), case.parameters["models"]
+        cells = [
+            f"{case.ratio(case.read(), way):.2f}",
+            bounds.over_read("float32", models).shown(case.over_read()),
+            f"{case.over_read(way):.2f}",
+        ]
+        identity = case.instruction_set, str(models)
         rows.append([*identity, number(case.read_bandwidth()), way, *cells, str(case.rounds)])
     head = ["instructions", "N", "read GB/s", "fastest way in order", "in order over read", "merge over read"]
     return table([*head, "merge over in order", "rounds"], rows)
@@ -177,7 +179,7 @@ def over_allowance(case: Case) -> float:
     """
     models, tensors = case.parameters["models"], case.facts["tensors"]
     overhead = bounds.MICROSECONDS_PER_TENSOR_AND_MODEL.value * 1e-6 * tensors * models
-    moving = OVER_BYTES * (models + 2) / (models + 1)
+    moving = bounds.OVER_BYTES * (models + 2) / (models + 1)
     rounds = zip(case.seconds["merge"], case.seconds[case.read()], strict=True)
     return float(statistics.median(merge / (moving * read + overhead) for merge, read in rounds))
 

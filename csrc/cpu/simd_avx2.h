@@ -138,7 +138,7 @@ struct F32 {
     }
 
    private:
-    static constexpr int kOdd = -0x10000;
+    static constexpr auto kOdd = static_cast<int>(0xffff0000);
     static NEGMERGE_HD __m256i signs() { return _mm256_set1_epi16(-0x8000); }
     // The lower halves of lanes and the upper ones.
     static NEGMERGE_HD __m256i interleave(__m256i low, __m256i high) { return _mm256_blend_epi16(low, high, 0xaa); }

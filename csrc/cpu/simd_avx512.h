@@ -134,7 +134,7 @@ struct F32 {
     }
 
    private:
-    static constexpr int kOdd = -0x10000, kSigns = -0x7fff8000;
+    static constexpr auto kOdd = static_cast<int>(0xffff0000), kSigns = static_cast<int>(0x80008000);
     // The lower halves of lanes and the upper ones.
     static NEGMERGE_HD __m512i interleave(__m512i low, __m512i high) {
       return _mm512_mask_blend_epi16(0xaaaaaaaa, low, high);

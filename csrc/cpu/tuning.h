@@ -12,8 +12,8 @@ namespace negmerge {
 // Models visited per sweep. N = 8: 1.01 in groups of 4, 1.04 of 6, 1.21 of 8; N = 30: 0.91, 0.98, 0.94. One size serves
 // all N: in a later run groups of 8 came to 1.05 at N = 30. On Zen 5, whose figures below say more, groups of 4 and of
 // 16 take 1.08 and 1.12 of the time at N = 64. A sweep visits one pack after the other: two or four packs of sixteen in
-// order side by side, which AVX-512 has registers for, are 1.03 and 1.19 as fast in the caches for bf16 with N = 2, and
-// 1.01 and 0.93 with N = 8 and 30.
+// order side by side, which AVX-512 has registers for, are 1.03 and 1.19 as fast in the caches for bf16 with N = 2;
+// four are 1.01 and 0.93 as fast with N = 8 and 30.
 constexpr size_t kGroup = 8;
 
 // Bytes of running sums that wait between two groups of models, and so how long a run of each stream a sweep goes over,
@@ -27,7 +27,7 @@ constexpr size_t kGroup = 8;
 // (N = 64) of the time that 4 KiB take. Sums, base and a run of eight models are 640 KiB then. On Zen 3, whose L2 cache
 // has 512 KiB, 16, 32 and 64 KiB are alike to within 5 percent in fp32: 0.95, 1.00 and 1 at N = 16, 1.02, 1.02 and 1 at
 // N = 64. Where ranges wait whole, a sweep has half as many elements: 64 KiB in all where a range has 4 bytes, 96 KiB
-// where it has 8.
+// where it has 8. It is no more than a block in any case, since a merge goes block by block.
 constexpr size_t kSweepBytes = size_t{64} << 10;
 
 // What is chosen elsewhere, by which registers of stored elements an instruction set's header offers (layout.h):
@@ -54,9 +54,10 @@ constexpr size_t kSweepBytes = size_t{64} << 10;
 // AVX2 (Zen 3, the same N), 0.98 to 1.03 with AVX-512.
 
 // How far ahead of its use a stream is fetched, and how near (2: into L2, 3: into L1, 0: into L1 without a trace). At
-// 2048 bytes ahead, with AVX-512, N = 8 comes to 1.01 where it is 0.86 without, and into L1 to 0.91 where it is 1.21
-// into L2: streams that lie alike in their pages compete for the same sets. 1024 are best with few models and cost
-// little with many. Times over those with 2048 bytes, at 30 to 39 GB/s; 4096 are as fast:
+// 2048 bytes ahead, with AVX-512, N = 8 came to 1.01 where it was 0.86 without, and in another run into L1 to 0.91
+// where it was 1.21 into L2: streams that lie alike in their pages compete for the same sets. 1024 gain with few models
+// and cost little with many; a distance for each N has not been tried. Times over those with 2048 bytes, at 30 to 39
+// GB/s; 4096 are as fast:
 //               fp32, 512   1024  near    bf16, 512   1024  near
 //   N = 2             0.91  0.96  0.89          0.94  0.95  0.92
 //   N = 8             1.02  1.00  0.99          1.02  0.99  0.99

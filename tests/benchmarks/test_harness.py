@@ -140,7 +140,7 @@ def test_fine_tuned_models_agree_in_part(dtype: torch.dtype) -> None:
 
 def test_checkpoints_are_written_once(tmp_path: Path) -> None:
     paths = write_pool(tmp_path, "small", 1)
-    assert paths == paths_of(tmp_path, 1)
+    assert paths == paths_of(tmp_path / "small", 1)
     before = [path.stat().st_mtime_ns for path in paths]
     assert [path.stat().st_mtime_ns for path in write_pool(tmp_path, "small", 1)] == before
     assert load_file(paths[0]).keys() == load_file(paths[1]).keys() == models.squares(8, 256).keys()

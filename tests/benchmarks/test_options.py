@@ -30,6 +30,9 @@ BAD: list[tuple[str, str, str, str]] = [
     *(("gpu_kernel", "--total", total, "is not a number from 1e+06 on") for total in ("0", "-1", "1", "nan")),
     *(("patch", "--sparsity", sparsity, "is not from 1 to 99") for sparsity in ("0", "100")),
     ("report", "--results", "nowhere", "there is no folder nowhere"),
+    ("kernel", "--out", "/", "/ cannot be written"),
+    ("kernel", "--out", "/dev/null/kernel.json", "/dev/null/kernel.json cannot be written"),
+    ("memory", "--folder", "nowhere/here", "nowhere/here is no folder, and there is none to make it in"),
 ]
 
 

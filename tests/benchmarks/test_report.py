@@ -13,7 +13,7 @@ import pytest
 from harness.read_speed import ONE_THREAD, VARIANTS
 from harness.results import FOLDER
 from programs import import_path
-from report import NAMES, OTHER_FOLDER, PLOTS, loaded
+from report import NAMES, OTHER_FOLDER, PAGES, PLOTS, loaded
 from reporting.bounds import Bound, at_least, at_most, over_read
 from reporting.cases import MISSING, Benchmark, Case, number, table, together
 from reporting.plots import draw, stale
@@ -45,6 +45,25 @@ def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
     done = subprocess.run(command, env={"PYTHONPATH": import_path()}, capture_output=True, text=True)
     assert done.returncode != 0
     assert "benchmarks.md" in done.stderr
+
+
+def test_results_of_another_machine_are_printed(tmp_path: Path) -> None:
+    pages = [page.read_text() for page in PAGES]
+    case = {"parameters": {}, "facts": {}, "seconds": {"negmerge merge": [0.125], "negmerge --help": [1.0]}}
+    (tmp_path / "startup.json").write_text(json.dumps({"cases": [case], "runs": []}))
+    command = [sys.executable, str(REPORT), "--results", str(tmp_path)]
+    done = subprocess.run(command, env={"PYTHONPATH": import_path()}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "startup:" in done.stdout
+    assert "| `negmerge merge` | 0.125 (0.125 … 0.125) |" in done.stdout
+    assert [page.read_text() for page in PAGES] == pages
+
+
+def test_a_folder_without_results_is_an_error(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPORT), "--results", str(tmp_path)]
+    done = subprocess.run(command, env={"PYTHONPATH": import_path()}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"there is no result file in {tmp_path}" in done.stderr
 
 
 class TestPlots:
@@ -142,10 +161,16 @@ def test_machines_of_the_readme_stand_beside_each_other() -> None:
 
 
 def test_reading_in_order_lies_between_reading_and_the_merge() -> None:
-    seconds = {"read: 1 stream": [3.0], "in order": [5.0], "in order, prefetch": [4.0], "merge": [4.0]}
+    seconds = {
+        "read: 1 stream": [3.0, 3.0, 3.0],
+        "in order": [5.0, 5.0, 5.0],
+        "in order, prefetch": [4.0, 2.0, 2.0],
+        "merge": [4.0, 4.0, 3.0],
+    }
     case = Case({"models": 2}, {"model_bytes": 10**9}, seconds, "avx2")
     row = reading_order({"reading_order": Benchmark([case], [])}).splitlines()[2]
-    assert row == "| avx2 | 2 | 1.00 | in order, prefetch | 0.75 | 1.00 | 1.33 | 1 |"
+    # Medians within rounds: of 3/4, 3/2 and 3/2; of 3/4, 3/4 and 3/3, and of 4/4, 2/4 and 2/3, times 4/3.
+    assert row == "| avx2 | 2 | 1.00 | in order, prefetch | 1.50 | 1.00 | 0.89 | 3 |"
 
 
 def test_kernels_of_two_machines_in_one_folder_are_an_error(tmp_path: Path) -> None:
@@ -254,8 +279,8 @@ def test_machines_of_two_instruction_sets_stand_beside_each_other() -> None:
     rows = [line.split(" | ") for line in kernel(measured).splitlines()[2:]]
     assert [(row[0], row[6]) for row in rows] == [("| avx512", "–"), ("| avx2", "1.50")]
     lines = [line.split(" | ") for line in instruction_sets(measured).splitlines()]
-    assert lines[0][3:6] == ["avx512 GB/s", "avx2 GB/s", "one thread GB/s"]
-    assert [line[3:6] for line in lines[2:]] == [["12.0", "8.00", "6.00"], ["–", "6.00", "6.00"]]
+    assert lines[0][3:7] == ["avx512 GB/s", "avx2 GB/s", "AVX2 over AVX-512", "one thread GB/s"]
+    assert [line[3:7] for line in lines[2:]] == [["12.0", "8.00", "0.67", "6.00"], ["–", "6.00", "–", "6.00"]]
 
 
 def test_tiny_tensors_beside_what_is_allowed() -> None:
