@@ -104,7 +104,9 @@ def place(needed: int) -> Path:
 def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument(
-        "--folder", type=Path, help="where the files lie, and stay (default: a temporary folder)"
+        "--folder",
+        type=options.new_folder,
+        help="where the files lie, and stay (default: a temporary folder)",
     )
     arguments = parser.parse_args()
     gpu.require()

@@ -92,6 +92,10 @@ def main() -> None:
     check_machines(arguments.results / OTHER_FOLDER, other)
     both = together(benchmarks, other)
     tables = all_tables(benchmarks, other, both)
+    if not arguments.check and arguments.results.resolve() != FOLDER:
+        measured = {name: made for name, made in tables.items() if made.replace(NOTHING, "").strip()}
+        print("\n\n".join(f"{name}:\n\n{made}" for name, made in measured.items()))
+        return
     new = {page: rendered(page.read_text(), tables) for page in PAGES}
     if arguments.check:
         differing = [page.name for page, text in new.items() if text != page.read_text()]
@@ -99,10 +103,6 @@ def main() -> None:
             sys.exit(
                 f"not what the result files say: {', '.join(differing)}; run python benchmarks/report.py"
             )
-        return
-    if arguments.results.resolve() != FOLDER:
-        measured = {name: made for name, made in tables.items() if made.replace(NOTHING, "").strip()}
-        print("\n\n".join(f"{name}:\n\n{made}" for name, made in measured.items()))
         return
     for page, text in new.items():
         page.write_text(text)

@@ -43,7 +43,6 @@ def at_most(value: float, digits: int = 2) -> Bound:
 #: How much longer than moving the same bytes at the speed of reading, or of a copy, a call may take.
 OVER_BYTES = 1.1
 
-
 OVER_READ_FP32, OVER_READ_FP32_MANY, OVER_READ_16_BIT = at_least(1.0), at_least(0.95), at_least(0.9)
 NEW_RESULT = at_most(1.2)
 STATISTICS = at_most(1.03)

@@ -100,7 +100,7 @@ class Benchmark:
         document = read(path)
         runs = document["runs"]
         cases = [
-            Case(case["parameters"], case["facts"], case["seconds"], *_instruction_set(case, runs))
+            Case(case["parameters"], case["facts"], case["seconds"], _instruction_set(case, runs))
             for case in document["cases"]
         ]
         return cls(cases, runs)
@@ -114,13 +114,11 @@ class Benchmark:
         ]
 
 
-def _instruction_set(case: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _instruction_set(case: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
     """What the first run of a case used, if that was recorded."""
-    return [
-        versions["instruction_set"]
-        for versions in (runs[number]["versions"] for number in case.get("runs", [])[:1])
-        if "instruction_set" in versions
-    ]
+    for first in case.get("runs", ())[:1]:
+        return str(runs[first]["versions"].get("instruction_set", MISSING))
+    return MISSING
 
 
 #: Every benchmark's result file, by the benchmark's name.
@@ -132,14 +130,11 @@ _OF_BOTH = ("kernel", "reading_order", "new_results")
 
 def together(first: Benchmarks, second: Benchmarks) -> dict[str, Benchmark]:
     """The cases of two machines where tables have both, and else the first's if it has some."""
-    return {
-        name: Benchmark([*one.cases, *second[name].cases], [*one.runs, *second[name].runs])
-        if name in _OF_BOTH
-        else one
-        if one.cases
-        else second[name]
-        for name, one in first.items()
-    }
+    joined = {name: benchmark if benchmark.cases else second[name] for name, benchmark in first.items()}
+    for name in _OF_BOTH:
+        one, other = first[name], second[name]
+        joined[name] = Benchmark([*one.cases, *other.cases], [*one.runs, *other.runs])
+    return joined
 
 
 def number(value: float) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from . import bounds
 from .cases import MISSING, Benchmark, Benchmarks, Case, number, table
 
-#: How much longer than a copy of the same bytes a call may take on the device, and the seconds that starting
-#: it may take.
+#: Seconds that starting a call may take on the device.
 STARTING = 30e-6
 _CALLS = ("merge", "merge, new result")
 
