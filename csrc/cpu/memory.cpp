@@ -21,14 +21,18 @@ struct Span {
 
 uintptr_t rounded_up(uintptr_t address, size_t unit) { return (address + unit - 1) / unit * unit; }
 
-// The pages of the areas, neighbours joined: tensors of a few megabytes lie next to each other, and only together do
-// they fill huge pages. Every page of a span holds bytes of an area.
-std::vector<Span> joined(const std::vector<Area>& areas, size_t page) {
+std::vector<Span> whole_pages(const std::vector<Area>& areas, size_t page) {
   std::vector<Span> spans;
   for (const Area& area : areas) {
     const auto begin = reinterpret_cast<uintptr_t>(area.begin);
     if (area.size > 0) spans.push_back({begin / page * page, rounded_up(begin + area.size, page)});
   }
+  return spans;
+}
+
+// In ascending order, neighbours as one: tensors of a few megabytes lie next to each other, and only together do they
+// fill huge pages.
+std::vector<Span> joined(std::vector<Span> spans) {
   std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
   std::vector<Span> result;
   for (const Span& span : spans) {
@@ -49,7 +53,7 @@ void cut(Span span, std::vector<Span>& pieces) {
   }
 }
 
-#if defined(MADV_HUGEPAGE) && defined(MADV_POPULATE_WRITE)
+#if defined(MADV_HUGEPAGE) && defined(MADV_NOHUGEPAGE) && defined(MADV_POPULATE_WRITE)
 // Seconds that this thread has computed: what others take of its core does not count, what a host takes to provide its
 // memory does.
 double thread_seconds() {
@@ -57,30 +61,78 @@ double thread_seconds() {
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
+
+// Whether a piece has pages that the system has yet to give. Memory that malloc had back and gives again has none.
+bool lacks_pages(Span piece, size_t page) {
+  std::vector<unsigned char> present((piece.end - piece.begin) / page);
+  if (mincore(reinterpret_cast<void*>(piece.begin), piece.end - piece.begin, present.data()) != 0) return true;
+  return std::any_of(present.begin(), present.end(), [](unsigned char bits) { return (bits & 1) == 0; });
+}
+
+// Makes the pages of pieces, by several threads: huge ones, and no longer once they come slowly.
+class Pages {
+ public:
+  explicit Pages(const std::vector<Span>& pieces) : spans_(joined(pieces)) { advise(MADV_HUGEPAGE); }
+  Pages(const Pages&) = delete;
+
+  // What was advised last stays with the memory: small pages were wanted for speed only, not for good.
+  ~Pages() {
+    if (small_) advise(MADV_HUGEPAGE);
+  }
+
+  void make(Span piece) {
+    while (piece.begin < piece.end) {
+      const uintptr_t end = std::min(piece.end, rounded_up(piece.begin + 1, kHugePage));
+      make_at_most_a_huge_one({piece.begin, end});
+      piece.begin = end;
+    }
+  }
+
+ private:
+  // Pages that cannot be made here are made by the merge that writes them.
+  void make_at_most_a_huge_one(Span span) {
+    if (small_ && !advised_small_) advise(MADV_NOHUGEPAGE);
+    const bool huge = !small_ && span.end - span.begin == kHugePage;
+    const double start = thread_seconds();
+    madvise(reinterpret_cast<void*>(span.begin), span.end - span.begin, MADV_POPULATE_WRITE);
+    if (huge) judge(thread_seconds() - start);
+  }
+
+  void judge(double seconds) {
+    if (seconds < kSlowHugePage) {
+      slow_in_a_row_ = 0;
+    } else if (++slow_in_a_row_ >= kSlowHugePagesInARow) {
+      // The system changes the advice when no thread has pages made. A thread that knows already must not have another
+      // huge one made meanwhile, so it waits by giving the advice, too.
+      small_ = true;
+      advise(MADV_NOHUGEPAGE);
+      advised_small_ = true;
+    }
+  }
+
+  void advise(int advice) const {
+    for (const Span& span : spans_) madvise(reinterpret_cast<void*>(span.begin), span.end - span.begin, advice);
+  }
+
+  const std::vector<Span> spans_;
+  std::atomic<int> slow_in_a_row_{0};
+  std::atomic<bool> small_{false}, advised_small_{false};
+};
 #endif
 
 }  // namespace
 
 // Kernels may lack what is advised here (huge pages, or populating before Linux 5.14): the merge faults the pages in.
-// Where they are given huge pages unasked (transparent_hugepage=always), these stay.
 bool populate(const std::vector<Area>& areas, int threads, const Poll& poll) {
-#if defined(MADV_HUGEPAGE) && defined(MADV_POPULATE_WRITE)
+#if defined(MADV_HUGEPAGE) && defined(MADV_NOHUGEPAGE) && defined(MADV_POPULATE_WRITE)
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   std::vector<Span> pieces;
-  for (const Span& span : joined(areas, page))
+  for (const Span& span : joined(whole_pages(areas, page)))
     if (span.end - span.begin >= kWorthPopulating) cut(span, pieces);
-  std::atomic<bool> small_pages{false};
-  const auto work = [&](size_t i) {
-    void* begin = reinterpret_cast<void*>(pieces[i].begin);
-    const size_t size = pieces[i].end - pieces[i].begin;
-    if (!small_pages.load(std::memory_order_relaxed)) madvise(begin, size, MADV_HUGEPAGE);
-    const double start = thread_seconds();
-    const bool made = madvise(begin, size, MADV_POPULATE_WRITE) == 0;
-    // Pieces at the ends of a span may hold no huge page and say nothing about them.
-    const bool slow = size == kPagesAtOnce && static_cast<double>(size) < kSlowHugePages * (thread_seconds() - start);
-    if (!made || slow) small_pages.store(true, std::memory_order_relaxed);
-  };
-  return parallel_for(pieces.size(), threads, work, poll);
+  const auto present = [page](Span piece) { return !lacks_pages(piece, page); };
+  pieces.erase(std::remove_if(pieces.begin(), pieces.end(), present), pieces.end());
+  Pages pages(pieces);
+  return parallel_for(pieces.size(), threads, [&](size_t i) { pages.make(pieces[i]); }, poll);
 #else
   (void)areas, (void)threads, (void)poll;
   return true;

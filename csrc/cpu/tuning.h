@@ -99,15 +99,26 @@ constexpr int kNearLocality = 0;
 // Output of so many bytes is written past the caches. N = 2: 1.11 against 1.01; N = 8: equal. From registers it takes
 // less time than by way of a tile, which is left to outputs that begin within a line: on Zen 5 0.93 and 0.89 (N = 2 and
 // 8), with AVX2 0.92 and 0.87; by way of a tile N = 8 takes 0.96 of it with ordinary writes, N = 2 1.08. A smaller
-// output is there for whoever reads it next. How many bytes is not measured: as many as the L3 above holds. Another L3,
-// or times of a merge and of who reads its result next, over sizes of the result, would change it.
-constexpr size_t kStreamBytes = size_t{32} << 20;
+// output is there for whoever reads it next. Times of a merge and of a sum of its output, over those with ordinary
+// writes, where inputs came from memory, and where merges followed each other and small inputs stayed in the L3:
+//   output, MiB          2     4     8     16    32    64
+//   N = 2, from memory   1.01  1.01  0.96  0.90  0.94  0.91
+//   N = 2, from the L3   1.05  1.10  1.02  0.98  0.98  0.94
+//   N = 8, from memory   0.99  1.00  0.98  0.98  0.97  0.96
+//   N = 8, from the L3   1.06  0.98  0.96  0.98  0.98  0.97
+constexpr size_t kStreamBytes = size_t{16} << 20;
 
 // Consecutive blocks that a thread takes at a time, if there are many. N = 8: 1.21 one by one, 1.28 by sixteen.
 constexpr size_t kMostBlocksAtOnce = 16;
 
-// How often each thread comes for blocks at least, so that all are done at about the same time. Not measured: at worst
-// one thread works an eighth longer than the others, and a merge of fewer blocks is short.
+// How often each thread comes for blocks at least, so that all are done at about the same time. Times over those with
+// 8:
+//                         1     2     4     16    64
+//   N = 2, 1 MiB          1.07  1.02  1.03  1.00  1.00
+//   N = 2, 4 MiB          1.06  1.06  0.98  0.98  0.98
+//   N = 8, 1 MiB          1.04  1.03  0.97  1.00  1.00
+//   N = 8, 4 MiB          1.08  1.09  1.07  1.03  1.01
+//   N = 2 and 8, 16, 64   0.99 to 1.02
 constexpr size_t kTurns = 8;
 
 // Tiles of a patch with at most so many occupied packs are fetched ahead: a CPU foresees sequential accesses by itself,
@@ -115,36 +126,55 @@ constexpr size_t kTurns = 8;
 // that keeps one in ten takes 1.2 times as long if its tiles are fetched too.
 constexpr int kScatteredPacks = 32;
 
-// Elements of all models together up to which the calling thread works alone: waking others takes some microseconds,
-// and so many elements in fp32 take about ten at the 25 GB/s that one thread reads from memory. Not measured: times of
-// small merges with one thread and with two would change it.
-constexpr size_t kAloneElements = size_t{64} << 10;
+// Elements of all models together up to which the calling thread works alone: waking another takes some 40
+// microseconds. Times of whole calls with two threads over those with one, between other calls of the kind and with
+// inputs from memory:
+//   elements       96 Ki  192   288   384   576   768   1152  1536
+//   N = 2          1.12   1.13        1.17        1.10        0.98
+//   from memory    1.05   1.07        1.05        1.03        0.99
+//   N = 8                       1.15        1.12        1.04
+//   from memory                 1.05        1.07        1.02
+// Two threads are even at a million; more of them share the work of half as many for the price of one.
+constexpr size_t kAloneElements = size_t{512} << 10;
 
-// Bytes of a tensor that are read from a file at a time. Shorter reads cost more in system calls than their data takes
-// to merge; longer ones only take room in the cache: 64 and 256 KiB measured alike.
-constexpr size_t kShortestRead = size_t{64} << 10;
-
-// Memory of each thread that merges from files, for the pieces of all models: the L2 above, or sixteen of the reads
-// above. Not measured: a core with another L2 (Zen 3 has half as much) would change it. With less of it fewer models
-// come together.
-constexpr size_t kScratch = size_t{1} << 20;
+// Bytes of a tensor that are read from a file at a time, and memory of each thread that merges from files, for the
+// pieces of all models: with less of it fewer models come together. Shorter reads cost more in system calls; longer
+// ones, and more memory, leave the caches. Times of merges of 1.2 GB in tmpfs (N = 8; and 1.6 GB, N = 64) over those
+// with 64 KiB at a time and 1 MiB of memory:
+//            N = 8, 32 KiB  64    128   256   512     N = 64, 32 KiB  64    128   256   512
+//   512 KiB         1.15    1.14                              1.11    1.09
+//   1 MiB           0.99    1     1.11                        1.01    1     1.05
+//   2 MiB                   0.97  0.91  1.06                          0.95  0.94  0.98
+//   4 MiB                         0.92  0.92  1.08                          0.94  0.92  0.98
+//   8 MiB                               0.91  0.94                                0.95  0.95
+constexpr size_t kShortestRead = size_t{128} << 10;
+constexpr size_t kScratch = size_t{2} << 20;
 
 // What one thread has the system make ready, or copies, at a time: whole huge pages, which two threads would otherwise
 // both clear. Having pages made just before they are written, while their zeros are in the caches, took as long as
-// having all made first. Not measured: four huge pages of 2 MiB are much for one system call, and little of a result
-// that two threads share, so that both end at about the same time. Larger huge pages or many more threads would change
-// it. Less memory than kWorthPopulating is left to the page faults of who writes it. Not measured: two huge pages long,
-// it has a whole one within wherever it begins. Times of merges with new results of some megabytes would change it.
+// having all made first. Results of 16 and 128 MiB, N = 2 and 8, took 0.98 to 1.02 of the time with 2 and 4 MiB, 1.00
+// to 1.03 with 16, and 1.02 to 1.06 with 32. Larger huge pages or many more threads would change it.
 constexpr size_t kPagesAtOnce = size_t{8} << 20;
+
+// Less new memory than that is left to the page faults of who writes it. Times of merges whose result's memory was all
+// made before, over those that faulted:
+//   result, MiB   0.5   1     2     4     8
+//   N = 2         0.93  1.00  0.88  0.69  0.66
+//   N = 8         0.97  0.98  1.02  0.90  0.87
 constexpr size_t kWorthPopulating = size_t{4} << 20;
 
-// Huge pages are asked for until one thread has fewer bytes of them a second. Then the host of a virtual machine has to
-// provide them, and small ones come sooner. Times of a merge with N = 2 over one into touched memory, with huge pages
-// throughout, small ones throughout and as here (an earlier run of benchmarks/new_results.py; a Zen 3 core
-// pair): 1.7, 3.4, 2.0 where memory was in use just before, 9.9, 4.0, 3.3 three seconds later. N = 8: 1.4, 2.1, 1.3
-// and 4.3, 2.1, 2.4. By those of N = 2 a thread has some 5e9 bytes of huge pages a second in the first case and 5e8 in
-// the second. The bound lies between, not measured itself; a host that provides memory faster or slower would change
-// it.
-constexpr double kSlowHugePages = 1e9;
+// Huge pages are asked for until so many in a row have taken a thread so many seconds. Then the host of a virtual
+// machine has to provide them: here one takes 4.5 to 7 ms, where one that is there takes 0.2 and as many small pages,
+// which the host has not taken back, 0.5 to 0.9. Those that are slow follow each other, but for a few. Times of a merge
+// with a new result over one into touched memory (benchmarks/new_results.py with these variants):
+//                                     huge  small  one in a row  two
+//   N = 2, right after another         1.80   2.41          2.37  1.92
+//   N = 2, three seconds later         9.91   2.66          2.94  2.79
+//   N = 8, right after another         1.35   1.64          1.39  1.27
+//   N = 8, three seconds later         4.13   1.77          1.81  1.98
+// A host that provides memory faster or slower, or huge pages of another size, would change it.
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr double kSlowHugePage = 2e-3;
+constexpr int kSlowHugePagesInARow = 2;
 
 }  // namespace negmerge
