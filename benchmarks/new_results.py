@@ -31,7 +31,7 @@ PAUSES = (0.0, 3.0)
 TOTAL, QUICK_TOTAL = 320_000_000, 8_000_000
 #: From linux/mman.h; Python 3.11 does not name it.
 MADV_POPULATE_WRITE = 23
-#: What a thread has made ready at a time, as csrc/cpu/tuning.h has it.
+#: What a thread has made ready at a time: some huge pages.
 PAGES_AT_ONCE = 8 << 20
 VARIANTS = {
     "small pages": (False, False),

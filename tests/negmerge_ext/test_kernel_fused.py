@@ -8,6 +8,7 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 import pytest
+import tuning
 from kernel_calls import check, merge
 from oracle import BF16, F16, F32, F64
 from strategies import METHODS, MODES, Case
@@ -17,8 +18,8 @@ from negmerge_ext import native
 
 DTYPES = [F32, F64, F16, BF16]
 
-#: Bytes from which a merge writes its output past the caches (csrc/cpu/tuning.h).
-STREAMED = 32 << 20
+#: Bytes from which a merge writes its output past the caches.
+STREAMED = tuning.size("kStreamBytes")
 
 
 def case_of(
