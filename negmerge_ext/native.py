@@ -222,7 +222,7 @@ def move(rows: np.ndarray, source: Sequence[Position], target: Position, *, thre
 
 
 def populate(start: np.ndarray, nbytes: np.ndarray, threads: int = 0) -> None:
-    """Have the system give memory that nobody has written yet; areas of a few megabytes are left alone."""
+    """Have the system give memory that nobody has written yet; stretches below 4 MiB are left alone."""
     _core.populate(start, nbytes, threads or default_threads())
 
 

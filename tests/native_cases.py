@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import oracle
+import tuning
 from kernel_calls import check_statistics, code, difference, packed_bits
 from oracle import DTYPES
 from strategies import METHODS, MODES, Case
@@ -18,6 +19,9 @@ from negmerge_ext.methods import get as get_method
 from negmerge_ext.options import MODES as MODE_CODES
 from negmerge_ext.stats import NATIVE_STATS
 
+#: Elements of a tensor with a base and three models that are worth several threads.
+SHARED = tuning.size("kAloneElements") // 4 + 1
+
 
 def random_cases(seed: int, number: int) -> list[Case]:
     """Cases that go through kinds, dtypes, methods, modes and sizes in ever new combinations."""
@@ -25,6 +29,8 @@ def random_cases(seed: int, number: int) -> list[Case]:
     cases = []
     for i in range(number):
         size = int(rng.choice([rng.integers(0, 70), rng.integers(900, 1200), rng.integers(16_300, 17_000)]))
+        if i % 30 == 29:  # one that threads share
+            size = SHARED + i
         models = int(rng.choice([1, 2, 3, 5, 8, 9, 17] if size < 2000 else [3, 3, 3, 17]))
         base_dtype = DTYPES[i % 6]
         alike = rng.random() < 0.5

@@ -8,9 +8,14 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 
 #include "pool.h"
 #include "tuning.h"
+
+#ifndef MADV_POPULATE_WRITE  // headers may be older than the system
+#define MADV_POPULATE_WRITE 23
+#endif
 
 namespace negmerge {
 namespace {
@@ -53,7 +58,37 @@ void cut(Span span, std::vector<Span>& pieces) {
   }
 }
 
-#if defined(MADV_HUGEPAGE) && defined(MADV_NOHUGEPAGE) && defined(MADV_POPULATE_WRITE)
+// Whether the system makes pages when asked to, which Linux does from 5.14 on. Where not, the merge faults them in.
+bool can_populate(size_t page) {
+  static const bool can = [page] {
+    void* const probe = mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (probe == MAP_FAILED) return false;
+    const bool made = madvise(probe, page, MADV_POPULATE_WRITE) == 0;
+    munmap(probe, page);
+    return made;
+  }();
+  return can;
+}
+
+// Whether huge pages are of the size that is counted on here; of other sizes none is asked for.
+bool has_huge_pages() {
+  static const bool has = [] {
+    size_t size = 0;
+    std::ifstream("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") >> size;
+    return size == kHugePage;
+  }();
+  return has;
+}
+
+// How many pages of a span are there already, as in memory that malloc had back and gives again.
+size_t pages_there(Span span, size_t page) {
+  std::vector<unsigned char> there((span.end - span.begin) / page);
+  if (mincore(reinterpret_cast<void*>(span.begin), span.end - span.begin, there.data()) != 0) return 0;
+  return static_cast<size_t>(std::count_if(there.begin(), there.end(), [](unsigned char bits) { return bits & 1; }));
+}
+
+bool is_there(Span span, size_t page) { return pages_there(span, page) == (span.end - span.begin) / page; }
+
 // Seconds that this thread has computed: what others take of its core does not count, what a host takes to provide its
 // memory does.
 double thread_seconds() {
@@ -62,20 +97,16 @@ double thread_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// Whether a piece has pages that the system has yet to give. Memory that malloc had back and gives again has none.
-bool lacks_pages(Span piece, size_t page) {
-  std::vector<unsigned char> present((piece.end - piece.begin) / page);
-  if (mincore(reinterpret_cast<void*>(piece.begin), piece.end - piece.begin, present.data()) != 0) return true;
-  return std::any_of(present.begin(), present.end(), [](unsigned char bits) { return (bits & 1) == 0; });
-}
-
 // Makes the pages of pieces, by several threads: huge ones, and no longer once they come slowly.
 class Pages {
  public:
-  explicit Pages(const std::vector<Span>& pieces) : spans_(joined(pieces)) { advise(MADV_HUGEPAGE); }
+  Pages(const std::vector<Span>& pieces, size_t page) : spans_(joined(pieces)), page_(page) {
+    if (has_huge_pages()) advise(MADV_HUGEPAGE);
+  }
   Pages(const Pages&) = delete;
 
-  // What was advised last stays with the memory: small pages were wanted for speed only, not for good.
+  // An advice stays with the memory, and none can be taken back. That for huge pages does no harm: the system may put
+  // some in place of small ones later, at its own pace.
   ~Pages() {
     if (small_) advise(MADV_HUGEPAGE);
   }
@@ -89,54 +120,51 @@ class Pages {
   }
 
  private:
-  // Pages that cannot be made here are made by the merge that writes them.
   void make_at_most_a_huge_one(Span span) {
+    const size_t there = pages_there(span, page_), size = span.end - span.begin;
+    if (there == size / page_) return;
     if (small_ && !advised_small_) advise(MADV_NOHUGEPAGE);
-    const bool huge = !small_ && span.end - span.begin == kHugePage;
+    const bool huge = has_huge_pages() && !small_ && size == kHugePage && there == 0;
     const double start = thread_seconds();
-    madvise(reinterpret_cast<void*>(span.begin), span.end - span.begin, MADV_POPULATE_WRITE);
-    if (huge) judge(thread_seconds() - start);
+    const bool made = madvise(reinterpret_cast<void*>(span.begin), size, MADV_POPULATE_WRITE) == 0;
+    if (made && huge) judge(thread_seconds() - start);
   }
 
   void judge(double seconds) {
     if (seconds < kSlowHugePage) {
       slow_in_a_row_ = 0;
     } else if (++slow_in_a_row_ >= kSlowHugePagesInARow) {
-      // The system changes the advice when no thread has pages made. A thread that knows already must not have another
-      // huge one made meanwhile, so it waits by giving the advice, too.
       small_ = true;
       advise(MADV_NOHUGEPAGE);
       advised_small_ = true;
     }
   }
 
+  // The system takes an advice only while it makes no page. A thread that sees small_ before the advice is in place
+  // gives it, too: that makes it wait, where it would have another huge page made. No lock does, which a forked child
+  // would find locked.
   void advise(int advice) const {
     for (const Span& span : spans_) madvise(reinterpret_cast<void*>(span.begin), span.end - span.begin, advice);
   }
 
   const std::vector<Span> spans_;
-  std::atomic<int> slow_in_a_row_{0};
+  const size_t page_;
+  std::atomic<int> slow_in_a_row_{0};  // of all threads
   std::atomic<bool> small_{false}, advised_small_{false};
 };
-#endif
 
 }  // namespace
 
-// Kernels may lack what is advised here (huge pages, or populating before Linux 5.14): the merge faults the pages in.
 bool populate(const std::vector<Area>& areas, int threads, const Poll& poll) {
-#if defined(MADV_HUGEPAGE) && defined(MADV_NOHUGEPAGE) && defined(MADV_POPULATE_WRITE)
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   std::vector<Span> pieces;
   for (const Span& span : joined(whole_pages(areas, page)))
     if (span.end - span.begin >= kWorthPopulating) cut(span, pieces);
-  const auto present = [page](Span piece) { return !lacks_pages(piece, page); };
-  pieces.erase(std::remove_if(pieces.begin(), pieces.end(), present), pieces.end());
-  Pages pages(pieces);
+  const auto there = [page](Span piece) { return is_there(piece, page); };
+  pieces.erase(std::remove_if(pieces.begin(), pieces.end(), there), pieces.end());
+  if (pieces.empty() || !can_populate(page)) return true;
+  Pages pages(pieces, page);
   return parallel_for(pieces.size(), threads, [&](size_t i) { pages.make(pieces[i]); }, poll);
-#else
-  (void)areas, (void)threads, (void)poll;
-  return true;
-#endif
 }
 
 bool copy(const std::vector<const char*>& sources, const std::vector<Area>& areas, int threads, const Poll& poll) {

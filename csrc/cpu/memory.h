@@ -13,8 +13,8 @@ struct Area {
   size_t size;
 };
 
-// Has the operating system give the pages of areas that nobody has written yet, huge ones where it can; what is
-// written already stays. Only time depends on it. Returns false if poll() cut it short.
+// Has the operating system give the pages of areas that nobody has written yet, huge ones until they come slowly; what
+// is written already stays. Only time depends on it. Returns false if poll() cut it short.
 bool populate(const std::vector<Area>& areas, int threads, const Poll& poll);
 
 // Copies sources[i] to areas[i], which do not overlap. Returns false if poll() cut it short.

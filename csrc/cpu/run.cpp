@@ -17,7 +17,7 @@ Merge tuned(Merge merge, const std::vector<Tensor>& tensors) {
   size_t bytes = 0;
   for (const Tensor& tensor : tensors)
     if (tensor.out != nullptr) bytes += tensor.numel * item_size(tensor.out_dtype);
-  merge.stream = bytes >= kStreamBytes;
+  merge.stream = bytes > kStreamBytes;
   merge.prefetch_near = prefers_near_prefetch();
   return merge;
 }

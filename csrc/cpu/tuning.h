@@ -1,8 +1,9 @@
 // The numbers that speed depends on and results do not. Unless another is named, measured on a Zen 4 core pair (32 KiB
 // L1 and 1 MiB L2 each, 32 MiB L3), fp32, 1.2 GB, 4 KiB pages, as rates over a plain read of the same buffers in the
-// same run. Rates of one line were measured together and those of different lines were not. To measure a line again:
-// change it (a group takes a change of the switches in kernel.inc and fused.inc, too), build, and run
-// benchmarks/kernel.py --dtype float32. Where it says "not measured", no figures of other values are recorded.
+// same run or, where it says so, as times. Figures of one line were measured together and those of different lines were
+// not. To measure a line again: change it (a group takes a change of the switches in kernel.inc and fused.inc, too),
+// build, and run benchmarks/kernel.py --dtype float32. Where it says "not measured", no figures of other values are
+// recorded.
 #pragma once
 
 #include <cstddef>
@@ -55,8 +56,9 @@ constexpr size_t kSweepBytes = size_t{64} << 10;
 
 // How far ahead of its use a stream is fetched, and how near (2: into L2, 3: into L1, 0: into L1 without a trace). At
 // 2048 bytes ahead, with AVX-512, N = 8 came to 1.01 where it was 0.86 without, and in another run into L1 to 0.91
-// where it was 1.21 into L2: streams that lie alike in their pages compete for the same sets. 1024 gain with few models
-// and cost little with many; a distance for each N has not been tried. Times over those with 2048 bytes, at 30 to 39
+// where it was 1.21 into L2: streams that lie alike in their pages compete for the same sets. 1024 gains with few
+// models and costs little with many. A distance for each N would gain 7 percent more in fp32 at N = 2, where merging is
+// faster than reading anyhow, and 1 at N = 8: no reason for a table. Times over those with 2048 bytes, at 30 to 39
 // GB/s; 4096 are as fast:
 //               fp32, 512   1024  near    bf16, 512   1024  near
 //   N = 2             0.91  0.96  0.89          0.94  0.95  0.92
@@ -96,11 +98,12 @@ constexpr int kFarLocality = 2;
 constexpr size_t kNearBytes = 256;
 constexpr int kNearLocality = 0;
 
-// Output of so many bytes is written past the caches. N = 2: 1.11 against 1.01; N = 8: equal. From registers it takes
+// Output of more bytes is written past the caches. N = 2: 1.11 against 1.01; N = 8: equal. From registers it takes
 // less time than by way of a tile, which is left to outputs that begin within a line: on Zen 5 0.93 and 0.89 (N = 2 and
-// 8), with AVX2 0.92 and 0.87; by way of a tile N = 8 takes 0.96 of it with ordinary writes, N = 2 1.08. A smaller
-// output is there for whoever reads it next. Times of a merge and of a sum of its output, over those with ordinary
-// writes, where inputs came from memory, and where merges followed each other and small inputs stayed in the L3:
+// 8), with AVX2 0.92 and 0.87; by way of a tile N = 8 takes 0.96 of the time with ordinary writes, N = 2 1.08. A
+// smaller output is there for whoever reads it next, such as the thread that writes a chunk of 16 MiB to a file. Times
+// of a merge and of a sum of its output, over those with ordinary writes, where inputs came from memory, and where
+// merges followed each other and small inputs stayed in the L3:
 //   output, MiB          2     4     8     16    32    64
 //   N = 2, from memory   1.01  1.01  0.96  0.90  0.94  0.91
 //   N = 2, from the L3   1.05  1.10  1.02  0.98  0.98  0.94
@@ -108,71 +111,78 @@ constexpr int kNearLocality = 0;
 //   N = 8, from the L3   1.06  0.98  0.96  0.98  0.98  0.97
 constexpr size_t kStreamBytes = size_t{16} << 20;
 
-// Consecutive blocks that a thread takes at a time, if there are many. N = 8: 1.21 one by one, 1.28 by sixteen.
+// Consecutive blocks, or whatever else threads share, that a thread takes at a time, if there are many. N = 8: 1.21 one
+// by one, 1.28 by sixteen.
 constexpr size_t kMostBlocksAtOnce = 16;
 
-// How often each thread comes for blocks at least, so that all are done at about the same time. Times over those with
-// 8:
-//                         1     2     4     16    64
-//   N = 2, 1 MiB          1.07  1.02  1.03  1.00  1.00
-//   N = 2, 4 MiB          1.06  1.06  0.98  0.98  0.98
-//   N = 8, 1 MiB          1.04  1.03  0.97  1.00  1.00
-//   N = 8, 4 MiB          1.08  1.09  1.07  1.03  1.01
-//   N = 2 and 8, 16, 64   0.99 to 1.02
+// How often each thread comes for such work at least, so that all are done at about the same time. Times over those
+// with 8, by size of the result:
+//                                1     2     4     16    64
+//   N = 2, 1 MiB                 1.07  1.02  1.03  1.00  1.00
+//   N = 2, 4 MiB                 1.06  1.06  0.98  0.98  0.98
+//   N = 8, 1 MiB                 1.04  1.03  0.97  1.00  1.00
+//   N = 8, 4 MiB                 1.08  1.09  1.07  1.03  1.01
+//   both, 16 MiB and 64 MiB      0.99 to 1.02
 constexpr size_t kTurns = 8;
 
 // Tiles of a patch with at most so many occupied packs are fetched ahead: a CPU foresees sequential accesses by itself,
 // but not scattered ones. Moving the elements of a patch that keeps one in a hundred takes 0.6 of the time with it; one
-// that keeps one in ten takes 1.2 times as long if its tiles are fetched too.
+// that keeps one in ten takes 1.2 times as long if its tiles are fetched too. Where between these it turns is not
+// measured.
 constexpr int kScatteredPacks = 32;
 
-// Elements of all models together up to which the calling thread works alone: waking another takes some 40
-// microseconds. Times of whole calls with two threads over those with one, between other calls of the kind and with
-// inputs from memory:
-//   elements       96 Ki  192   288   384   576   768   1152  1536
-//   N = 2          1.12   1.13        1.17        1.10        0.98
-//   from memory    1.05   1.07        1.05        1.03        0.99
-//   N = 8                       1.15        1.12        1.04
-//   from memory                 1.05        1.07        1.02
-// Two threads are even at a million; more of them share the work of half as many for the price of one.
+// Elements of base and models together up to which the calling thread works alone: waking another takes some 40
+// microseconds. Times of whole calls with two threads over those with one:
+//   elements              96 Ki  192   288   384   576   768   1152  1536
+//   N = 2, in the caches  1.12   1.13        1.17        1.10        0.98
+//   N = 2, from memory    1.05   1.07        1.05        1.03        0.99
+//   N = 8, in the caches               1.15        1.12        1.04
+//   N = 8, from memory                 1.05        1.07        1.02
+// Two threads are even from a million or so on. Many threads, which is not measured, must be earlier: they save nearly
+// all of what one takes, where two save half of it.
 constexpr size_t kAloneElements = size_t{512} << 10;
 
-// Bytes of a tensor that are read from a file at a time, and memory of each thread that merges from files, for the
-// pieces of all models: with less of it fewer models come together. Shorter reads cost more in system calls; longer
-// ones, and more memory, leave the caches. Times of merges of 1.2 GB in tmpfs (N = 8; and 1.6 GB, N = 64) over those
-// with 64 KiB at a time and 1 MiB of memory:
-//            N = 8, 32 KiB  64    128   256   512     N = 64, 32 KiB  64    128   256   512
-//   512 KiB         1.15    1.14                              1.11    1.09
-//   1 MiB           0.99    1     1.11                        1.01    1     1.05
-//   2 MiB                   0.97  0.91  1.06                          0.95  0.94  0.98
-//   4 MiB                         0.92  0.92  1.08                          0.94  0.92  0.98
-//   8 MiB                               0.91  0.94                                0.95  0.95
-constexpr size_t kShortestRead = size_t{128} << 10;
+// Bytes of the widest input of a tensor that are read from a file at a time, and memory of each thread that merges from
+// files, for the pieces of all models: with less of it fewer models come together. Shorter reads cost more in system
+// calls, longer ones must have more memory, and more memory alone gains nothing. Times of merges of 1.2 GB in tmpfs (N
+// = 8), and of 1.6 GB (N = 64), over those with 64 KiB at a time and 1 MiB of memory:
+//              N = 8, KiB at a time            N = 64, KiB at a time
+//   memory     32    64    128   256   512     32    64    128   256   512
+//   512 KiB    1.15  1.14                      1.11  1.09
+//   1 MiB      0.99  1     1.11                1.01  1     1.05
+//   2 MiB            0.97  0.91  1.06                0.95  0.94  0.98
+//   4 MiB                  0.92  0.92  1.08                0.94  0.92  0.98
+//   8 MiB                        0.91  0.94                      0.95  0.95
+constexpr size_t kReadBytes = size_t{128} << 10;
 constexpr size_t kScratch = size_t{2} << 20;
 
-// What one thread has the system make ready, or copies, at a time: whole huge pages, which two threads would otherwise
-// both clear. Having pages made just before they are written, while their zeros are in the caches, took as long as
-// having all made first. Results of 16 and 128 MiB, N = 2 and 8, took 0.98 to 1.02 of the time with 2 and 4 MiB, 1.00
-// to 1.03 with 16, and 1.02 to 1.06 with 32. Larger huge pages or many more threads would change it.
+// What a thread makes ready, or copies, as one piece of work. To make ready these are whole huge pages, which two
+// threads would otherwise both clear. Having pages made just before they are written, while their zeros are in the
+// caches, took as long as having all made first. New results of 16 and 128 MiB, N = 2 and 8, took 0.98 to 1.02 of the
+// time with 2 and 4 MiB, 1.00 to 1.03 with 16, and 1.02 to 1.06 with 32; copies are not measured. Many more threads
+// would change it.
 constexpr size_t kPagesAtOnce = size_t{8} << 20;
 
-// Less new memory than that is left to the page faults of who writes it. Times of merges whose result's memory was all
-// made before, over those that faulted:
+// Less new memory in one stretch than that is left to the page faults of who writes it. Times of merges whose result's
+// memory was all made before, over those that faulted:
 //   result, MiB   0.5   1     2     4     8
 //   N = 2         0.93  1.00  0.88  0.69  0.66
 //   N = 8         0.97  0.98  1.02  0.90  0.87
+// Below 4 MiB there is little to gain, and a stretch may have no whole huge page.
 constexpr size_t kWorthPopulating = size_t{4} << 20;
 
-// Huge pages are asked for until so many in a row have taken a thread so many seconds. Then the host of a virtual
-// machine has to provide them: here one takes 4.5 to 7 ms, where one that is there takes 0.2 and as many small pages,
-// which the host has not taken back, 0.5 to 0.9. Those that are slow follow each other, but for a few. Times of a merge
-// with a new result over one into touched memory (benchmarks/new_results.py with these variants):
-//                                     huge  small  one in a row  two
-//   N = 2, right after another         1.80   2.41          2.37  1.92
-//   N = 2, three seconds later         9.91   2.66          2.94  2.79
-//   N = 8, right after another         1.35   1.64          1.39  1.27
-//   N = 8, three seconds later         4.13   1.77          1.81  1.98
-// A host that provides memory faster or slower, or huge pages of another size, would change it.
+// Huge pages are asked for until so many in a row, of whichever threads, have taken so many seconds. Then the host of a
+// virtual machine has to provide them: on the Zen 4 one takes 4.5 to 7 ms then, where one that is there takes 0.2 ms,
+// and small pages of as many bytes, which the host has not taken back, take 0.5 to 0.9 ms. Slow ones follow each other,
+// but for a few. Times of a merge with a new result over one into touched memory, with huge pages throughout, small
+// ones throughout, and huge ones until one, and two in a row, were slow (benchmarks/new_results.py has the first two as
+// "made before", and the last as "merge, new result"):
+//                                     huge  small  one   two
+//   N = 2, right after another        1.80  2.41   2.37  1.92
+//   N = 2, three seconds later        9.91  2.66   2.94  2.79
+//   N = 8, right after another        1.35  1.64   1.39  1.27
+//   N = 8, three seconds later        4.13  1.77   1.81  1.98
+// The seconds are of two threads: many that share a memory, or a host that provides it faster, would change them.
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr double kSlowHugePage = 2e-3;
 constexpr int kSlowHugePagesInARow = 2;

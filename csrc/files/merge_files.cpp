@@ -33,7 +33,7 @@ size_t piece_elements(const FileTensor& source, size_t models, size_t values) {
   size_t widest = in_file(source.base_file) ? item_size(source.tensor.base_dtype) : 1;
   for (size_t k = 0; k < models; k++)
     if (in_file(source.finetuned_file[k])) widest = std::max(widest, item_size(source.tensor.finetuned_dtype[k]));
-  return std::max<size_t>(1, std::min(most, kShortestRead / (kBlock * widest))) * kBlock;
+  return std::max<size_t>(1, std::min(most, kReadBytes / (kBlock * widest))) * kBlock;
 }
 
 // One thread's memory, given out from the beginning.

@@ -302,7 +302,9 @@ def _reopen(file: SourceFile) -> int:
     if _identity(file.path, os.fstat(descriptor)) != file:
         os.close(descriptor)
         raise source_changed(file, "is not the file it was when its header was read")
-    if hasattr(os, "posix_fadvise"):  # merges read each file from its beginning to its end
+    # Merges read each file from its beginning to its end. On the disk of a virtual machine the advice changed
+    # nothing (cold, 8 models: 0.98 of the time); disks that seek, and network file systems, read ahead more.
+    if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     return descriptor
 

@@ -72,8 +72,8 @@ class Target:
 def new_target(plan: Plan[Any], base: StateDictSource | None, threads: int = 0) -> Target:
     """Make a state dict like the base: names, order, layout, ties, torch or numpy as there; uninitialised.
 
-    Large memory is had from the system at once, in huge pages if it has them and by ``threads`` threads
-    (0: the default): page faults while merging take longer.
+    Large memory is had from the system at once, in huge pages until they come slowly and by ``threads``
+    threads (0: the default): page faults while merging take longer.
 
     base: the base if it is a state dict, whose entries that are no tensors go along as they are; the tensors
     of a base on disk become torch tensors. Raises :class:`~negmerge_ext.errors.DeviceMemoryError`.

@@ -24,6 +24,10 @@ def test_memory_under_stress(tmp_path: Path, slow: str, sanitizer: str) -> None:
     program = tmp_path / "memory_stress"
     sources = [STRESS, source, CPU / "pool.cpp"]
     run(compiler, "-std=c++17", "-O1", "-g", "-pthread", *options, f"-I{CPU}", *sources, "-o", program)
-    huge = int(run(program, TSAN_OPTIONS="halt_on_error=1 exitcode=66"))
-    if slow == "always":  # those of four threads that come before anybody knows, of thirty
-        assert huge <= 5
+    asked_for, made = map(int, run(program, TSAN_OPTIONS="halt_on_error=1 exitcode=66").split())
+    if asked_for < 20:
+        pytest.skip("the system gives no huge pages, so none can be given up; all else is tested")
+    if slow == "never":
+        assert made >= 20
+    else:  # those of four threads that come before anybody knows
+        assert made <= 5

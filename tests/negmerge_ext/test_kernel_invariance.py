@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import tuning
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from negmerge_ext import native
 
 
 def batch_of_many(mode: str = "negate") -> list[Case]:
-    """Tensors from empty to several blocks; some of one dtype, some of several."""
+    """Tensors from empty to several blocks, of one dtype or several. Threads share even one model of them."""
     rng = np.random.default_rng(8)
     mixes = [
         (F32, (F32, F32, F32)),
@@ -27,7 +28,8 @@ def batch_of_many(mode: str = "negate") -> list[Case]:
         (BF16, (BF16, BF16, BF16)),
         (F16, (F16, F16, F16)),
     ]
-    sizes = [0, 3, 70_001, 16_384, 1, 40_000, 0, 5_000, 16_385, 33_000]
+    sizes = [0, 3, 160_001, 16_384, 1, 40_000, 0, 5_000, 16_385, 33_000]
+    assert 2 * sum(sizes) > tuning.size("kAloneElements")
     batch = []
     for i, size in enumerate(sizes):
         base_dtype, dtypes = mixes[i % len(mixes)]

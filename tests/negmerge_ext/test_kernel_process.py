@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tuning
 from kernel_calls import check, merge
 from oracle import BF16, F16, F32, F64
 from programs import start_program
@@ -19,8 +20,11 @@ from values import fill
 from negmerge_ext import native
 from negmerge_ext.stats import NATIVE_STATS
 
+#: Elements of each of three tensors, with a base and three models, that are worth several threads.
+SHARED = tuning.size("kAloneElements") // (3 * 4) + 1
 
-def some_cases(seed: int, size: int = 40_000) -> list[Case]:
+
+def some_cases(seed: int, size: int = SHARED) -> list[Case]:
     rng = np.random.default_rng(seed)
     mixes = [(F32, (F32, BF16, F32)), (BF16, (F16, BF16, F32)), (F64, (F64, F32, F16))]
     return [Case(*fill(rng, "neighbours", (size,), base, dtypes), out_dtype=base) for base, dtypes in mixes]
@@ -45,7 +49,7 @@ def test_flush_to_zero_in_the_calling_thread_changes_nothing(instruction_set: st
 
 
 def test_merges_at_the_same_time() -> None:
-    batches = [some_cases(seed, 30_000) for seed in range(4)]
+    batches = [some_cases(seed) for seed in range(4)]
     alone = [merge(batch) for batch in batches]
 
     def repeat(i: int) -> bool:
@@ -53,6 +57,28 @@ def test_merges_at_the_same_time() -> None:
 
     with ThreadPoolExecutor(len(batches)) as executor:
         assert all(executor.map(repeat, range(len(batches))))
+
+
+THREADS = """
+import os
+from kernel_calls import merge
+from test_kernel_process import SHARED, some_cases
+
+def made():
+    return len(os.listdir("/proc/self/task")) - before
+
+before = len(os.listdir("/proc/self/task"))
+merge(some_cases(6, SHARED - 1), threads=4)
+print(made(), end=" ")
+merge(some_cases(6), threads=4)
+print(made(), flush=True)
+"""
+
+
+def test_threads_share_what_is_worth_it() -> None:
+    with start_program(THREADS) as program:
+        out, errors = program.communicate(timeout=60)
+    assert out == "0 3\n", errors
 
 
 def merge_one_array_with_itself(models: int, size: int, threads: int) -> None:
@@ -202,7 +228,7 @@ def test_a_handler_that_returns_lets_the_merge_go_on() -> None:
 
 
 def test_instruction_sets_may_change_between_merges_of_other_threads() -> None:
-    cases, before = some_cases(5, 20_000), native.active_instruction_set()
+    cases, before = some_cases(5), native.active_instruction_set()
     alone = merge(cases)
     done = threading.Event()
 
