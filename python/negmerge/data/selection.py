@@ -65,7 +65,8 @@ def select(forget: recipe.Forget, images: ImageSet, splits: Splits, seed: int) -
 def require_other_data(forget: ImageSet, retain: Sequence[ImageSet]) -> None:
     """Raise :class:`~negmerge.errors.DataError` if the data set to forget is also one to retain.
 
-    Where whole data sets are forgotten and retained, they are compared by their images, not by their names.
+    Where whole data sets are forgotten and retained, they are compared by their images, not by their names;
+    images in files by the names and sizes of these.
     """
     checksum = forget.sha256
     for other in retain:

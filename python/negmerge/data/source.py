@@ -57,7 +57,8 @@ class Source(ABC):
 
     def missing(self, folder: Path) -> MissingDataError:
         """The error that says how to get the data set."""
-        remedy = f"Get it with: negmerge data get {self.name}" if self.routes else self.by_hand
+        command = f"Get it with: negmerge data get {self.name}"
+        remedy = command if any(route.can_be_fetched for route in self.routes) else self.by_hand
         return MissingDataError(f"{self.name} is not there", path=folder, remedy=remedy)
 
 

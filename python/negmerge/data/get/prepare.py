@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from negmerge_ext.errors import DiskSpaceError, NegmergeError, OutputExistsError
 
@@ -55,11 +56,14 @@ def prepare(source: Source, data: Path, listener: Listener) -> Prepared:
         work = data / f".{source.name}.unfinished"
         shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
         try:
-            origin = _from_local_copy(source, data, work, listener) or _from_routes(
+            origin, archives = _from_local_copy(source, data, work, listener) or _from_routes(
                 source, data, work, listener
             )
             (work / _ORIGIN).write_text(json.dumps({"origin": origin}) + "\n", encoding="utf-8")
             _place(work, folder)
+            for path in archives:
+                if path.parent == _downloads(data):
+                    path.unlink()
         finally:
             shutil.rmtree(work, ignore_errors=True)
     if not source.is_ready(folder):
@@ -75,20 +79,25 @@ def origin_of(folder: Path) -> str | None:
         return None
 
 
-def _from_local_copy(source: Source, data: Path, work: Path, listener: Listener) -> str | None:
-    """Where the local copy is that was installed in ``work``; ``None`` if there is no usable one."""
+#: Where what was installed came from, and the archives that it was unpacked from.
+_Installed: TypeAlias = tuple[str, list[Path]]
+
+
+def _from_local_copy(source: Source, data: Path, work: Path, listener: Listener) -> _Installed | None:
+    """Installs a local copy in ``work``; ``None`` if there is no usable one."""
     for place in source.local_copies(data):
         if place.is_dir():
             try:
                 if source.install(place, _emptied(work)):
-                    return f"the copy in {place}"
+                    return f"the copy in {place}", []
             except DataError as damaged:
                 listener.note(f"  the copy in {place} is not used: {damaged}")
     for route in source.routes:
-        archives = [_local_archive(archive, source, data) for archive in route.archives]
-        if archives and None not in archives:
-            _install(source, [path for path in archives if path is not None], work, listener)
-            return f"{route}, kept in {data}"
+        found = [_local_archive(archive, source, data) for archive in route.archives]
+        archives = [path for path in found if path is not None]
+        if archives and len(archives) == len(found):
+            _install(source, archives, work, listener)
+            return f"{route}, kept in {data}", archives
     return None
 
 
@@ -97,9 +106,9 @@ def _local_archive(archive: Archive, source: Source, data: Path) -> Path | None:
     return next((path for place in places if is_published(path := place / archive.name, archive)), None)
 
 
-def _from_routes(source: Source, data: Path, work: Path, listener: Listener) -> str:
-    downloads = _downloads(data)
-    downloads.mkdir(exist_ok=True)
+def _from_routes(source: Source, data: Path, work: Path, listener: Listener) -> _Installed:
+    """Installs in ``work`` what the first route that works gives."""
+    _downloads(data).mkdir(exist_ok=True)
     problems: list[NegmergeError] = []
     for route in source.routes:
         listener.note(f"  trying {route}")
@@ -110,10 +119,7 @@ def _from_routes(source: Source, data: Path, work: Path, listener: Listener) -> 
             listener.note(f"  {problem}")
             problems.append(problem)
         else:
-            for path in archives:
-                if path.parent == downloads:
-                    path.unlink()
-            return str(route)
+            return str(route), archives
     listing = "".join(f"\n  - {problem}" for problem in problems)
     unavailable = UnavailableError(
         f"could not be fetched{':' if problems else ''}{listing}",
