@@ -62,6 +62,35 @@ class _State:
         return cls(**{**plain, "members": [Member.from_dict(member) for member in plain["members"]]})
 
 
+def require_online(base: Checkpoint, methods: Sequence[str], keys: Sequence[str], folder: RunFolder) -> None:
+    """Raise :class:`~negmerge.errors.RecipeError` if members of a pool that is to be kept were merged by the
+    same methods online and dropped: going on would fine-tune them again.
+
+    keys: of the pool's members.
+    """
+    try:
+        merges = merges_of(methods)
+    except RecipeError:  # nothing was merged online for methods that read checkpoints
+        return
+    found = finished(folder.online, _state_key(base, merges), _State.from_dict)
+    merged = [] if found is None else found.keys
+    gone = [
+        number
+        for number, key in enumerate(keys[: len(merged)])
+        if merged[number] == key and folder.member(number).finished(key) is None
+    ]
+    if gone:
+        raise RecipeError(
+            f"{len(gone)} of {len(keys)} fine-tunings were merged online, and their checkpoints not kept",
+            path=folder.root,
+            remedy="Go on with --online; or remove the folder online/ in it, to fine-tune them again",
+        )
+
+
+def _state_key(base: Checkpoint, merges: Sequence[str]) -> str:
+    return content_key("online", base.key, base.sha256, list(merges))
+
+
 class OnlineMerging:
     """The merges of one pool, in the folder of its run."""
 
@@ -69,7 +98,7 @@ class OnlineMerging:
         self._base = base
         self._merges = merges
         self._folder = folder
-        self._key = content_key("online", base.key, base.sha256, list(merges))
+        self._key = _state_key(base, merges)
         self._keys: list[str] = []
         self._members: list[Member] = []
         self._patches: dict[str, str] = {}

@@ -21,9 +21,9 @@ from .judging import Judge
 from .keys import content_key
 from .methods import REFERENCE
 from .methods.interface import Checkpoint, Context
-from .online import OnlineMerging, merges_of
+from .online import OnlineMerging, merges_of, require_online
 from .origin import Origin, origin_of
-from .pool import Finetuned, finetune_pool
+from .pool import Finetuned, finetune_pool, member_keys
 from .recipe import Recipe
 from .report.plot import draw
 from .report.written import write_report
@@ -134,7 +134,10 @@ def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned 
 
 
 def _pool(task: Task, base: Checkpoint, folder: RunFolder, reporter: Reporter, way: Way) -> Finetuned:
-    merging = OnlineMerging(base, merges_of(task.recipe.methods), folder) if way.online else None
+    methods = task.recipe.methods
+    if not way.online:
+        require_online(base, methods, member_keys(task, base), folder)
+    merging = OnlineMerging(base, merges_of(methods), folder) if way.online else None
     devices = way.devices
     if devices is None:
         devices = all_devices() if task.recipe.device == "auto" else (str(task.compute.device),)

@@ -107,9 +107,11 @@ class Workers:
 
         may_begin: whether the next job may go out; a worker is left without one until a result has changed
         that. It must be so while no job is under way. Raises what a fine-tuning raised, and
-        :class:`~negmerge.errors.TrainingError` if a worker ended in the middle of one.
+        :class:`~negmerge.errors.TrainingError` if a worker ended in the middle of one; but first come the
+        results of the others that were under way.
         """
         following = next(jobs, None)
+        problem: Exception | None = None
 
         def hand_out() -> None:
             nonlocal following
@@ -127,15 +129,19 @@ class Workers:
                 try:
                     message = worker.pipe.recv()
                 except (EOFError, OSError):
-                    raise _lost(worker, job) from None
+                    message = _Failed(_lost(worker, job))
                 if isinstance(message, _EpochDone):
                     epoch_done()
-                elif isinstance(message, _Failed):
-                    raise message.problem
+                    continue
+                worker.job = None
+                if isinstance(message, _Failed):
+                    problem = problem or message.problem
                 else:
-                    worker.job = None
                     yield job, message
+                if problem is None:
                     hand_out()
+        if problem is not None:
+            raise problem
 
     def _end(self) -> None:
         started = [worker for worker in self._workers if worker.process.pid is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,15 @@ def test_a_killed_run_goes_on_to_the_same_bits(text, kept, tmp_path, after):
         os.kill(process.pid, signal.SIGKILL)
     assert not (root / "patches").exists(), "killed before the end"
     assert_same(root, run_text(text, root, way=ONLINE), kept)
+
+
+def test_a_pool_merged_online_is_not_silently_fine_tuned_again(text, kept, tmp_path):
+    run_text(text, tmp_path, way=ONLINE)
+    with pytest.raises(RecipeError, match=r"3 of 3 fine-tunings were merged online.*--online"):
+        run_text(text, tmp_path)
+    shutil.rmtree(tmp_path / "online")
+    run_text(text, tmp_path)
+    assert len(list(tmp_path.glob("pool/*.safetensors"))) == 3
 
 
 def test_what_a_pool_has_already_is_merged_and_dropped(text, kept, tmp_path):

@@ -153,6 +153,24 @@ def test_what_a_fine_tuning_raises_arrives(undisturbed, tmp_path):
     assert caught.value.remedy == "Lower the learning rate"
 
 
+def test_what_else_is_under_way_comes_before_a_failure(undisturbed, tmp_path):
+    recipe = parse_recipe(LONG.replace("0.001,", "1.0e+30,"), "recipe")
+    jobs = [
+        Job(number, training, tmp_path / f"{number}.safetensors")
+        for number, training in enumerate(recipe.pool.members())
+    ]
+    arrived = []
+    with Workers(recipe, {}, undisturbed / "base.safetensors", ("cpu", "cpu")) as workers:
+
+        def collect() -> None:
+            for job, _ in workers.finetuned(iter(jobs), lambda: None):
+                arrived.append(job.number)
+
+        with pytest.raises(TrainingError, match="Lower the learning rate"):
+            collect()
+    assert arrived[0] == 1
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
