@@ -80,6 +80,56 @@ def test_pools_and_single_pixels_are_no_maps():
     assert grad_cam(model, IMAGES, LABELS).layer == "1"
 
 
-def test_tokens_have_no_map():
+def test_tokens_without_a_normalisation_have_no_map():
     with pytest.raises(NoFeatureMapError, match="tokens"):
         grad_cam(Tokens(), IMAGES, LABELS)
+
+
+class Patches(nn.Module):
+    """A class token and nine patches, whose mean reaches the logits through the class token alone."""
+
+    def __init__(self, *, tokens_first: bool = False, registers: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.patches = nn.Conv2d(1, 8, 2, stride=2)
+        self.before = nn.LayerNorm(8)
+        self.after = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 3)
+        self._turn, self._registers = tokens_first, registers
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([torch.zeros(len(images), self._registers, 8), patches], dim=1)
+        tokens = self.before(tokens.transpose(0, 1) if self._turn else tokens)
+        self.seen = tokens.transpose(0, 1) if self._turn else tokens
+        mean = self.seen[:, self._registers :].mean(dim=1)
+        mixed = torch.cat([mean[:, None], self.seen[:, 1:]], dim=1)
+        logits: torch.Tensor = self.head(self.after(mixed)[:, 0])
+        return logits
+
+
+@pytest.mark.parametrize("tokens_first", [False, True])
+@pytest.mark.parametrize("registers", [1, 5])
+def test_patches_of_a_transformer_are_a_map(tokens_first, registers):
+    """The gradient is the same at all patches: that of their mean, a ninth."""
+    model = Patches(tokens_first=tokens_first, registers=registers)
+    found = grad_cam(model, IMAGES, LABELS)
+    assert found.layer == "before", "behind it no patch has a say"
+    logits = model(IMAGES.float() / 255)
+    (gradient,) = torch.autograd.grad(logits.gather(1, LABELS[:, None]).sum(), model.seen)
+    weights = gradient[:, registers:].mean(dim=1)
+    expected = (model.seen[:, registers:] * weights[:, None]).sum(dim=2).relu().unflatten(1, (3, 3))
+    torch.testing.assert_close(found.maps, expected.detach())
+    assert found.maps.any()
+
+
+@pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224", "timm/deit_tiny_distilled_patch16_224"])
+def test_vision_transformers_of_timm_have_maps(name):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    model = timm.create_model(name.removeprefix("timm/"), num_classes=3, img_size=64)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    found = grad_cam(model, images, LABELS[:2])
+    assert found.layer == "blocks.11.norm1"
+    assert found.maps.shape == (2, 4, 4)
+    assert found.maps.any()
