@@ -33,19 +33,38 @@ EPOCHS = {
     "svhn": 30,
 }
 
-#: Ends of the names of files: rows of table 1, what is said of attention, and the last key of the pool. The
-#: released code leaves attention alone in one of these kinds only.
+#: Ends of the names of files: rows of table 1, what is said of the pool and of attention, and the last key of
+#: the pool. The released code leaves attention alone in one of these kinds only.
 KINDS = {
-    "": ("table 1", "Attention is left alone; the paper is silent on it.", "freeze: attention"),
-    "-linear": ("table 1, linear", "Attention is trained, too.", "linearised: true"),
+    "": (
+        "table 1",
+        "The pool is the released code's.",
+        "Attention is left alone; the paper is silent on it.",
+        "freeze: attention",
+    ),
+    "-linear": (
+        "table 1, linear",
+        "What the pool was trained with is not known: settings of the other rows.",
+        "Attention is trained, too.",
+        "linearised: true",
+    ),
 }
+#: What is said of splits and class names, where it is not :data:`RELEASED`.
+OURS = {
+    "eurosat": "Search is the released code's. Splits have its sizes; class names are worded anew.",
+    "gtsrb": "Search and splits are the released code's; class names are worded anew.",
+}
+RELEASED = "Search and splits are the released code's."
+#: Data sets that nobody serves any more, or only to who asks.
+BY_HAND = ("stanford-cars", "sun397", "resisc45")
 #: Backbones of which the paper has linear rows that are known.
 LINEAR = ("vit-b-32",)
 
 CLIP = """\
 # NegMerge, {table}: CLIP {architecture} forgets {data_set}, ImageNet is retained.
-# Pool, search and splits are the released code's. {attention}
-# Data: negmerge data get {data_set}; ImageNet by hand. Needs a GPU.
+# {pool} {attention}
+# {splits}
+# Data: {data}. Needs a GPU.
 
 name: clip-{backbone}{kind}-{data_set}
 threads: 8
@@ -147,12 +166,19 @@ def recipes() -> dict[str, str]:
             data_set=data_set,
             epochs=epochs,
             table=table,
+            pool=pool,
             attention=attention,
+            splits=OURS.get(data_set, RELEASED),
+            data=(
+                f"{data_set} and ImageNet by hand, as negmerge data get says"
+                if data_set in BY_HAND
+                else f"negmerge data get {data_set}; ImageNet by hand"
+            ),
             last=last,
             accumulation=f"\n  accumulation: {ACCUMULATION[backbone]}" if backbone in ACCUMULATION else "",
         )
         for backbone, architecture in BACKBONES.items()
-        for kind, (table, attention, last) in KINDS.items()
+        for kind, (table, pool, attention, last) in KINDS.items()
         if not kind or backbone in LINEAR
         for data_set, epochs in EPOCHS.items()
     }

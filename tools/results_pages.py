@@ -39,7 +39,7 @@ def of_several(runs: Sequence[Results]) -> str:
     check_comparable(runs)
     head = [
         "method",
-        "forget, test %",
+        _forget_heading(runs[0]),
         "retain, test %",
         "forget, validation %: area",
         "at 95 % of the base's retain",
@@ -70,7 +70,7 @@ def of_one(results: Results) -> str:
     compared = any(results.average_gap(row) is not None for row in results.rows)
     base = results.rows[0]
     head = [
-        *("method", "λ", "forget, test %", "retain, test %", "of the base's, %", "forget at 95 %"),
+        *("method", "λ", _forget_heading(results), "retain, test %", "of the base's, %", "forget at 95 %"),
         *(["average gap"] if compared else []),
     ]
     rows = [
@@ -88,6 +88,10 @@ def of_one(results: Results) -> str:
     return f"{_markdown(head, rows)}\n\n{_basis(results)}"
 
 
+def _forget_heading(results: Results) -> str:
+    return f"forget, {'training' if results.forgets_training_images else 'test'} %"
+
+
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -98,9 +102,11 @@ def _basis(results: Results) -> str:
     forget, retain = (
         _range([getattr(member.validation, part) for member in results.pool]) for part in ("forget", "retain")
     )
+    search = results.recipe["search"]
     return (
         "Forget at 95 %: lowest on validation while 95 % of the base's retain accuracy are kept, on straight"
-        " lines between the coefficients tried. "
+        f" lines between the coefficients tried: {search['points']} from 0 to 1, others beyond and around the"
+        " best. "
         f"Chosen on {images['forget']:,} images to forget and {images['retain']:,} to retain. There the "
         f"fine-tuned models are right on {forget} % of what is to be forgotten (the base: "
         f"{percent(base.forget)} %) and on {retain} % of what is to be retained ({percent(base.retain)} %)."

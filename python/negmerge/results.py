@@ -111,12 +111,13 @@ class Member:
 class Results:
     """All of a run.
 
-    forgotten: the forget set in words. images: number of images per split, forget and retain. data_sha256: of
-    pixels and labels, by data set. retain_floor: the validation retain accuracy that a choice must keep, if
-    the recipe sets one. rows: the base first. agreement: of the pool; ``None`` if that was not kept and no
-    method merged it by sign consensus. pool_kept: whether the checkpoints of the pool stayed in the folder.
-    base_sha256: of the base's checkpoint. split_keys: of the images of each data set and its splits.
-    origin: of the stages that the numbers come from. Results of earlier versions have none of these three.
+    forgotten: the forget set in words. images: number of images per split, forget and retain. data_sha256: by
+    data set, of pixels and labels, or of names, sizes and labels of image files. retain_floor: the validation
+    retain accuracy that a choice must keep, if the recipe sets one. rows: the base first. agreement: of the
+    pool; ``None`` if that was not kept and no method merged it by sign consensus. pool_kept: whether the
+    checkpoints of the pool stayed in the folder. base_sha256: of the base's checkpoint. split_keys: of the
+    images of each data set and its splits. origin: of the stages that the numbers come from. Results of
+    earlier versions have none of these three.
     """
 
     recipe: dict[str, Any]
@@ -132,6 +133,14 @@ class Results:
     base_sha256: str | None = None
     split_keys: dict[str, str] = field(default_factory=dict)
     origin: Origin | None = None
+
+    @property
+    def forgets_training_images(self) -> bool:
+        """Whether single training images are forgotten, and forgetting is measured on these in every split;
+        otherwise it is measured on images that no model was trained on.
+        """
+        forget = self.recipe["forget"]
+        return forget is not None and forget["classes"] is None
 
     def average_gap(self, row: Row) -> float | None:
         """Of a row to Retrain on the test split, in [0, 1]; ``None`` without Retrain."""

@@ -7,4 +7,4 @@ from __future__ import annotations
 
 from .merged import of_whole_pool
 
-METHOD = of_whole_pool("conflict", "Conflict only", "conflict")
+METHOD = of_whole_pool("conflict", "Conflict only", "conflict", keeps_zeros=True)

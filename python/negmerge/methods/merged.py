@@ -101,10 +101,10 @@ class MergedVector(Candidate):
         )
 
 
-def of_whole_pool(name: str, title: str, merge_method: str) -> Method:
+def of_whole_pool(name: str, title: str, merge_method: str, *, keeps_zeros: bool = False) -> Method:
     """The method whose one candidate is what ``merge_method`` of ``negmerge_ext`` makes of the whole pool."""
 
     def candidates(context: Context) -> Sequence[Candidate]:
         return [MergedVector(context, merge_method, context.pool, name=name, title=title, keep_patch=True)]
 
-    return Method(title, candidates, merges=(merge_method,))
+    return Method(title, candidates, merges=(merge_method,), keeps_zeros=keeps_zeros)

@@ -8,4 +8,4 @@ from __future__ import annotations
 
 from .merged import of_whole_pool
 
-METHOD = of_whole_pool("uniform", "Uniform mean", "uniform")
+METHOD = of_whole_pool("uniform", "Uniform mean", "uniform", keeps_zeros=True)

@@ -109,7 +109,7 @@ def _of_run(results: Results, recipe_text: str) -> dict[str, Any]:
 
 def _of_runs(runs: Sequence[Results], recipe_text: str) -> dict[str, Any]:
     methods = matched_over_runs(runs)
-    grids: list[Grid] = [matched_table(runs), held_out_table(methods, len(runs)), runs_table(runs)]
+    grids: list[Grid] = [matched_table(runs), held_out_table(methods, runs), runs_table(runs)]
     return {
         "runs": runs,
         "recipe_text": recipe_text,

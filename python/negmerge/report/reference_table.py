@@ -35,9 +35,7 @@ def reference_table(results: Results) -> Grid | None:
 
 def _unseen(results: Results) -> int:
     """Images of the classes of the forget set that no model was trained on, on the test split."""
-    forget, images = results.recipe["forget"], results.images["test"]
-    whole_classes = forget is None or forget["classes"] is not None
-    return images["forget" if whole_classes else "retain"]
+    return results.images["test"]["retain" if results.forgets_training_images else "forget"]
 
 
 def _cells(row: Row, gap: float | None, *, few: bool) -> list[str]:

@@ -8,9 +8,10 @@ from ..results import Results
 from .cells import percent, spread_cell
 from .grid import Grid
 from .runs import MethodOverRuns
+from .table import forget_heading
 
 
-def held_out_table(methods: Sequence[MethodOverRuns], runs: int) -> Grid:
+def held_out_table(methods: Sequence[MethodOverRuns], runs: Sequence[Results]) -> Grid:
     """A row per method: what its chosen models score on the test split."""
     gaps = any(method.gap is not None for method in methods)
     rows = tuple(
@@ -22,10 +23,10 @@ def held_out_table(methods: Sequence[MethodOverRuns], runs: int) -> Grid:
         )
         for method in methods
     )
-    notes = [f"Mean ± sample standard deviation over {runs} runs."]
+    notes = [f"Mean ± sample standard deviation over {len(runs)} runs."]
     if gaps:
         notes.append("Avg. gap: mean absolute difference to Retrain, in points.")
-    headings = ("Forget\ntest", "Retain\ntest", *(["Avg.\ngap"] if gaps else []))
+    headings = (forget_heading(runs[0]), "Retain\ntest", *(["Avg.\ngap"] if gaps else []))
     return Grid("Chosen models on the test split, in %", headings, rows, tuple(notes))
 
 
@@ -43,7 +44,7 @@ def runs_table(runs: Sequence[Results]) -> Grid:
     )
     return Grid(
         "The runs",
-        ("Seed", "Base: forget\ntest", "Base: retain\ntest", "Pool\ns"),
+        ("Seed", f"Base: {forget_heading(runs[0]).lower()}", "Base: retain\ntest", "Pool\ns"),
         rows,
         ("Their recipes differ in name and seed only.",),
         "Run",

@@ -5,30 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..methods import METHODS
 from ..results import Results, Row
 from .cells import ABSENT, listed, mebibytes, percent
 from .grid import Grid
 
-#: Test first: on a narrow screen these are what is seen.
-_SCORES = ("λ", "Forget\ntest", "Retain\ntest")
-_CHOSEN_BY = ("Forget\nval.", "Retain\nval.", "Kept\n%")
-#: Means, and what signs do not agree on: their rules keep a zero (docs/arithmetic.md, Methods).
-_KEEP_ZEROS = ("single", "greedy", "uniform", "conflict")
 _COST = ("Tries", "Train\ns", "Search\ns")
 
 
 def table(results: Results) -> Grid:
     """A row per method, accuracies in per cent, and what they cost."""
-    rows = tuple((row.title, *_scores(row), *_chosen_by(row), *_cost(row)) for row in results.rows)
+    rows = tuple((row.title, *_scores(row), *_chosen_by(row, results), *_cost(row)) for row in results.rows)
     notes = (*_accuracy_notes(results), *_cost_notes(results), *_spreads(results))
-    return Grid(
-        f"Forgetting {results.forgotten}: accuracy in %", (*_SCORES, *_CHOSEN_BY, *_COST), rows, notes
-    )
+    headings = (*_score_headings(results), *_choice_headings(results), *_COST)
+    return Grid(f"Forgetting {results.forgotten}: accuracy in %", headings, rows, notes)
 
 
 def accuracy_table(results: Results) -> Grid:
     """A row per method, accuracies in per cent, and what is retained of the base's; without the costs."""
-    rows = tuple((row.title, *_scores(row), _of_base(row, results), *_chosen_by(row)) for row in results.rows)
+    rows = tuple(
+        (row.title, *_scores(row), _of_base(row, results), *_chosen_by(row, results)) for row in results.rows
+    )
     notes = (
         *_accuracy_notes(results),
         "Of base: retain accuracy on test as a share of the base's."
@@ -36,7 +33,7 @@ def accuracy_table(results: Results) -> Grid:
         *_images_notes(results),
         *_spreads(results),
     )
-    headings = (*_SCORES, "Of base\n%", *_CHOSEN_BY)
+    headings = (*_score_headings(results), "Of base\n%", *_choice_headings(results))
     return Grid("Accuracy of the chosen models, in %", headings, rows, notes)
 
 
@@ -64,6 +61,20 @@ _MEMORY_NOTE = (
 _GPU_MEMORY_NOTE = "GPU: the most that tensors took on the GPU meanwhile, in MiB."
 
 
+def forget_heading(results: Results) -> str:
+    """Of the accuracies on what is to be forgotten of the test split."""
+    return f"Forget\n{'train' if results.forgets_training_images else 'test'}"
+
+
+def _score_headings(results: Results) -> list[str]:
+    """Test first: on a narrow screen these are what is seen."""
+    return ["λ", forget_heading(results), "Retain\ntest"]
+
+
+def _choice_headings(results: Results) -> list[str]:
+    return [*([] if results.forgets_training_images else ["Forget\nval."]), "Retain\nval.", "Kept\n%"]
+
+
 def _scores(row: Row) -> list[str]:
     coefficient = ABSENT if row.coefficient is None else f"{row.coefficient:.4g}"
     return [
@@ -73,8 +84,9 @@ def _scores(row: Row) -> list[str]:
     ]
 
 
-def _chosen_by(row: Row) -> list[str]:
-    return [percent(row.validation.forget), percent(row.validation.retain), percent(row.kept_fraction)]
+def _chosen_by(row: Row, results: Results) -> list[str]:
+    forget = [] if results.forgets_training_images else [percent(row.validation.forget)]
+    return [*forget, percent(row.validation.retain), percent(row.kept_fraction)]
 
 
 def _of_base(row: Row, results: Results) -> str:
@@ -90,6 +102,8 @@ def _accuracy_notes(results: Results) -> list[str]:
     lines = []
     if any(row.coefficient for row in results.rows):
         lines.append(f"λ: coefficient of the negated vector with the {_objective(results)}.")
+    if results.forgets_training_images:
+        lines.append("Forget: of the training images to be forgotten themselves, by which was chosen, too.")
     if any(row.at_limit for row in results.rows):
         lines.append("+: the search ended at the recipe's limit.")
     elements = next((row.elements for row in results.rows if row.kept is not None), None)
@@ -100,9 +114,10 @@ def _accuracy_notes(results: Results) -> list[str]:
 
 def _zeros(results: Results) -> str:
     """Which methods count exact zeros as kept: the definitions of what is kept are the methods' own."""
-    merged = [row for row in results.rows if row.kept is not None]
+    merged = [row for row in results.rows if row.kept is not None and row.method in METHODS.names]
     counted, left_out = (
-        [row.title for row in merged if (row.method in _KEEP_ZEROS) is keeps] for keeps in (True, False)
+        [row.title for row in merged if METHODS.get(row.method).keeps_zeros is keeps]
+        for keeps in (True, False)
     )
     if not counted or not left_out:
         return ""

@@ -9,8 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from negmerge.recipe import Recipe
 from negmerge.report.page import comparison_page, run_page
+from negmerge.results import Results
+from negmerge.saliency import Saliency, SeenImage
 from some_results import some_results
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -42,11 +45,19 @@ def chromium(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
+def some_maps(results: Results) -> Saliency:
+    titles = tuple(row.title for row in results.rows)
+    images = [SeenImage(part, "airplane", ("automobile",) * len(titles)) for part in ("forget", "retain")] * 3
+    pixels = torch.randint(0, 256, (len(images), 3, 64, 64), dtype=torch.uint8)
+    maps = torch.rand(len(titles), len(images), 7, 7)
+    return Saliency(titles, "layer4.1", None, tuple(images), pixels, maps)
+
+
 @pytest.fixture(params=["one run", "several"])
 def page(request: pytest.FixtureRequest, small: Recipe) -> str:
     results = some_results(small.model_dump(mode="json"))
     return (
-        run_page(results, "name: small\n", None)
+        run_page(results, "name: small\n", some_maps(results))
         if request.param == "one run"
         else comparison_page([results], "")
     )
