@@ -60,24 +60,18 @@ void cut(Span span, std::vector<Span>& pieces) {
 
 // Whether the system makes pages when asked to, which Linux does from 5.14 on. Where not, the merge faults them in.
 bool can_populate(size_t page) {
-  static const bool can = [page] {
-    void* const probe = mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (probe == MAP_FAILED) return false;
-    const bool made = madvise(probe, page, MADV_POPULATE_WRITE) == 0;
-    munmap(probe, page);
-    return made;
-  }();
-  return can;
+  void* const probe = mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (probe == MAP_FAILED) return false;
+  const bool made = madvise(probe, page, MADV_POPULATE_WRITE) == 0;
+  munmap(probe, page);
+  return made;
 }
 
 // Whether huge pages are of the size that is counted on here; of other sizes none is asked for.
 bool has_huge_pages() {
-  static const bool has = [] {
-    size_t size = 0;
-    std::ifstream("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") >> size;
-    return size == kHugePage;
-  }();
-  return has;
+  size_t size = 0;
+  std::ifstream("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") >> size;
+  return size == kHugePage;
 }
 
 // How many pages of a span are there already, as in memory that malloc had back and gives again.
@@ -100,13 +94,13 @@ double thread_seconds() {
 // Makes the pages of pieces, by several threads: huge ones, and no longer once they come slowly.
 class Pages {
  public:
-  Pages(const std::vector<Span>& pieces, size_t page) : spans_(joined(pieces)), page_(page) {
-    if (has_huge_pages()) advise(MADV_HUGEPAGE);
+  Pages(const std::vector<Span>& spans, size_t page) : spans_(spans), page_(page), has_huge_(has_huge_pages()) {
+    if (has_huge_) advise(MADV_HUGEPAGE);
   }
   Pages(const Pages&) = delete;
 
-  // An advice stays with the memory, and none can be taken back. That for huge pages does no harm: the system may put
-  // some in place of small ones later, at its own pace.
+  // What was advised last stays with the memory. Huge pages do no harm there: the system may put some in place of small
+  // ones later, at its own pace.
   ~Pages() {
     if (small_) advise(MADV_HUGEPAGE);
   }
@@ -124,7 +118,7 @@ class Pages {
     const size_t there = pages_there(span, page_), size = span.end - span.begin;
     if (there == size / page_) return;
     if (small_ && !advised_small_) advise(MADV_NOHUGEPAGE);
-    const bool huge = has_huge_pages() && !small_ && size == kHugePage && there == 0;
+    const bool huge = has_huge_ && !small_ && size == kHugePage && there == 0;
     const double start = thread_seconds();
     const bool made = madvise(reinterpret_cast<void*>(span.begin), size, MADV_POPULATE_WRITE) == 0;
     if (made && huge) judge(thread_seconds() - start);
@@ -140,15 +134,16 @@ class Pages {
     }
   }
 
-  // The system takes an advice only while it makes no page. A thread that sees small_ before the advice is in place
-  // gives it, too: that makes it wait, where it would have another huge page made. No lock does, which a forked child
-  // would find locked.
+  // The system acts on advice only while it makes no page of this process. A thread that sees small_ before that has
+  // happened gives the same advice: so it waits, where it would have another huge page made. A mutex could be found
+  // locked by a forked child.
   void advise(int advice) const {
     for (const Span& span : spans_) madvise(reinterpret_cast<void*>(span.begin), span.end - span.begin, advice);
   }
 
-  const std::vector<Span> spans_;
+  const std::vector<Span>& spans_;
   const size_t page_;
+  const bool has_huge_;
   std::atomic<int> slow_in_a_row_{0};  // of all threads
   std::atomic<bool> small_{false}, advised_small_{false};
 };
@@ -157,13 +152,15 @@ class Pages {
 
 bool populate(const std::vector<Area>& areas, int threads, const Poll& poll) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  std::vector<Span> pieces;
-  for (const Span& span : joined(whole_pages(areas, page)))
-    if (span.end - span.begin >= kWorthPopulating) cut(span, pieces);
+  std::vector<Span> spans, pieces;
+  for (const Span& span : joined(whole_pages(areas, page))) {
+    if (span.end - span.begin < kWorthPopulating) continue;
+    spans.push_back(span);
+    cut(span, pieces);
+  }
   const auto there = [page](Span piece) { return is_there(piece, page); };
-  pieces.erase(std::remove_if(pieces.begin(), pieces.end(), there), pieces.end());
-  if (pieces.empty() || !can_populate(page)) return true;
-  Pages pages(pieces, page);
+  if (std::all_of(pieces.begin(), pieces.end(), there) || !can_populate(page)) return true;
+  Pages pages(spans, page);
   return parallel_for(pieces.size(), threads, [&](size_t i) { pages.make(pieces[i]); }, poll);
 }
 

@@ -115,8 +115,8 @@ constexpr size_t kStreamBytes = size_t{16} << 20;
 // by one, 1.28 by sixteen.
 constexpr size_t kMostBlocksAtOnce = 16;
 
-// How often each thread comes for such work at least, so that all are done at about the same time. Times over those
-// with 8, by size of the result:
+// How often each thread comes for blocks, or whatever else is shared, at least: so that all are done at about the same
+// time. Times over those with 8, by size of the result:
 //                                1     2     4     16    64
 //   N = 2, 1 MiB                 1.07  1.02  1.03  1.00  1.00
 //   N = 2, 4 MiB                 1.06  1.06  0.98  0.98  0.98
@@ -138,8 +138,8 @@ constexpr int kScatteredPacks = 32;
 //   N = 2, from memory    1.05   1.07        1.05        1.03        0.99
 //   N = 8, in the caches               1.15        1.12        1.04
 //   N = 8, from memory                 1.05        1.07        1.02
-// Two threads are even from a million or so on. Many threads, which is not measured, must be earlier: they save nearly
-// all of what one takes, where two save half of it.
+// Two threads are even from a million or so on. Half of that is a guess for more threads, which are not measured: they
+// save nearly all of what one takes, where two save half of it.
 constexpr size_t kAloneElements = size_t{512} << 10;
 
 // Bytes of the widest input of a tensor that are read from a file at a time, and memory of each thread that merges from
@@ -171,12 +171,12 @@ constexpr size_t kPagesAtOnce = size_t{8} << 20;
 // Below 4 MiB there is little to gain, and a stretch may have no whole huge page.
 constexpr size_t kWorthPopulating = size_t{4} << 20;
 
-// Huge pages are asked for until so many in a row, of whichever threads, have taken so many seconds. Then the host of a
-// virtual machine has to provide them: on the Zen 4 one takes 4.5 to 7 ms then, where one that is there takes 0.2 ms,
-// and small pages of as many bytes, which the host has not taken back, take 0.5 to 0.9 ms. Slow ones follow each other,
-// but for a few. Times of a merge with a new result over one into touched memory, with huge pages throughout, small
-// ones throughout, and huge ones until one, and two in a row, were slow (benchmarks/new_results.py has the first two as
-// "made before", and the last as "merge, new result"):
+// Huge pages are asked for until so many in a row, of whichever threads, have each taken so many seconds. Then the host
+// of a virtual machine has to provide them: on the Zen 4 one takes 4.5 to 7 ms then, where one that is there takes 0.2
+// ms, and small pages of as many bytes, which the host has not taken back, take 0.5 to 0.9 ms. Slow ones follow each
+// other, but for a few. Times of a merge with a new result over one into touched memory, with huge pages throughout,
+// small ones throughout, and huge ones until one, and two in a row, were slow (benchmarks/new_results.py has the first
+// two as "made before", and the last as "merge, new result"):
 //                                     huge  small  one   two
 //   N = 2, right after another        1.80  2.41   2.37  1.92
 //   N = 2, three seconds later        9.91  2.66   2.94  2.79

@@ -29,5 +29,5 @@ def test_memory_under_stress(tmp_path: Path, slow: str, sanitizer: str) -> None:
         pytest.skip("the system gives no huge pages, so none can be given up; all else is tested")
     if slow == "never":
         assert made >= 20
-    else:  # those of four threads that come before anybody knows
-        assert made <= 5
+    else:  # those of four threads that come before anybody knows, and what the system collapses meanwhile
+        assert made <= 12

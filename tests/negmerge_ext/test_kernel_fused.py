@@ -18,7 +18,7 @@ from negmerge_ext import native
 
 DTYPES = [F32, F64, F16, BF16]
 
-#: Bytes from which a merge writes its output past the caches.
+#: Bytes above which a merge writes its output past the caches.
 STREAMED = tuning.size("kStreamBytes")
 
 

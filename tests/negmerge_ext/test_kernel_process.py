@@ -61,12 +61,14 @@ def test_merges_at_the_same_time() -> None:
 
 THREADS = """
 import os
+from negmerge_ext import native
 from kernel_calls import merge
 from test_kernel_process import SHARED, some_cases
 
 def made():
     return len(os.listdir("/proc/self/task")) - before
 
+assert 3 * (SHARED // native.BLOCK) >= 4, "a block for each thread"
 before = len(os.listdir("/proc/self/task"))
 merge(some_cases(6, SHARED - 1), threads=4)
 print(made(), end=" ")
