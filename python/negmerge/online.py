@@ -16,6 +16,7 @@ from typing import Any
 import negmerge_ext
 
 from .agreement import Agreement, agreement_key
+from .declared import as_declared
 from .errors import RecipeError
 from .file_checksum import sha256_of
 from .keys import content_key
@@ -62,33 +63,29 @@ class _State:
         return cls(**{**plain, "members": [Member.from_dict(member) for member in plain["members"]]})
 
 
-def require_online(base: Checkpoint, methods: Sequence[str], keys: Sequence[str], folder: RunFolder) -> None:
-    """Raise :class:`~negmerge.errors.RecipeError` if members of a pool that is to be kept were merged by the
-    same methods online and dropped: going on would fine-tune them again.
+def require_online(keys: Sequence[str], folder: RunFolder) -> None:
+    """Raise :class:`~negmerge.errors.RecipeError` if members of a pool that is to be kept were merged online
+    and dropped, by whatever methods: going on would fine-tune them again.
 
     keys: of the pool's members.
     """
+    recorded = folder.online.recorded()
     try:
-        merges = merges_of(methods)
-    except RecipeError:  # nothing was merged online for methods that read checkpoints
+        merged = [] if recorded is None else as_declared(_State.from_dict, recorded).keys
+    except ValueError:  # a damaged record
         return
-    found = finished(folder.online, _state_key(base, merges), _State.from_dict)
-    merged = [] if found is None else found.keys
     gone = [
         number
-        for number, key in enumerate(keys[: len(merged)])
-        if merged[number] == key and folder.member(number).finished(key) is None
+        for number, (key, before) in enumerate(zip(keys, merged, strict=False))
+        if key == before and folder.member(number).finished(key) is None
     ]
     if gone:
         raise RecipeError(
             f"{len(gone)} of {len(keys)} fine-tunings were merged online, and their checkpoints not kept",
             path=folder.root,
-            remedy="Go on with --online; or remove the folder online/ in it, to fine-tune them again",
+            remedy="Go on with --online and the methods of then; or remove the folder online/ in it, to "
+            "fine-tune them again",
         )
-
-
-def _state_key(base: Checkpoint, merges: Sequence[str]) -> str:
-    return content_key("online", base.key, base.sha256, list(merges))
 
 
 class OnlineMerging:
@@ -98,7 +95,7 @@ class OnlineMerging:
         self._base = base
         self._merges = merges
         self._folder = folder
-        self._key = _state_key(base, merges)
+        self._key = content_key("online", base.key, base.sha256, list(merges))
         self._keys: list[str] = []
         self._members: list[Member] = []
         self._patches: dict[str, str] = {}

@@ -134,10 +134,9 @@ def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned 
 
 
 def _pool(task: Task, base: Checkpoint, folder: RunFolder, reporter: Reporter, way: Way) -> Finetuned:
-    methods = task.recipe.methods
     if not way.online:
-        require_online(base, methods, member_keys(task, base), folder)
-    merging = OnlineMerging(base, merges_of(methods), folder) if way.online else None
+        require_online(member_keys(task, base), folder)
+    merging = OnlineMerging(base, merges_of(task.recipe.methods), folder) if way.online else None
     devices = way.devices
     if devices is None:
         devices = all_devices() if task.recipe.device == "auto" else (str(task.compute.device),)

@@ -93,8 +93,10 @@ def test_a_pool_merged_online_is_not_silently_fine_tuned_again(text, kept, tmp_p
     run_text(text, tmp_path, way=ONLINE)
     with pytest.raises(RecipeError, match=r"3 of 3 fine-tunings were merged online.*--online"):
         run_text(text, tmp_path)
+    with pytest.raises(RecipeError, match=r"3 of 3"):
+        run_text(text.replace("uniform, ties", "single, uniform, ties"), tmp_path, overwrite=True)
     shutil.rmtree(tmp_path / "online")
-    run_text(text, tmp_path)
+    run_text(text, tmp_path, overwrite=True)
     assert len(list(tmp_path.glob("pool/*.safetensors"))) == 3
 
 

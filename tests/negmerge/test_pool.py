@@ -168,7 +168,8 @@ def test_what_else_is_under_way_comes_before_a_failure(undisturbed, tmp_path):
 
         with pytest.raises(TrainingError, match="Lower the learning rate"):
             collect()
-    assert arrived[0] == 1
+    assert 1 in arrived, "it was under way when the other failed"
+    assert 0 not in arrived
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class Official:
 
     @property
     def can_be_fetched(self) -> bool:
-        """Whether all of it can be had from somewhere; otherwise who has the archives can use them."""
+        """Whether all of it can be had from somewhere; otherwise whoever has the archives can use them."""
         return all(archive.urls for archive in self.archives)
 
     def __str__(self) -> str:

@@ -22,8 +22,8 @@ class Source(ABC):
     """A data set that a recipe can name.
 
     name: in recipes, and of its folder in the data folder. title: what it is, for people. routes: ways to get
-    it, in the order in which they are tried. by_hand: where it can be had if there is no route, and what its
-    folder must then hold.
+    it, in the order in which they are tried. by_hand: where it can be had if no route can be fetched, and
+    what its folder must then hold.
     """
 
     name: str
@@ -55,10 +55,14 @@ class Source(ABC):
         """Folders in which :meth:`install` may find a copy. data: the data folder."""
         return (data / self.name, data)
 
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether a route leads to it without somebody's hand."""
+        return any(route.can_be_fetched for route in self.routes)
+
     def missing(self, folder: Path) -> MissingDataError:
         """The error that says how to get the data set."""
-        command = f"Get it with: negmerge data get {self.name}"
-        remedy = command if any(route.can_be_fetched for route in self.routes) else self.by_hand
+        remedy = f"Get it with: negmerge data get {self.name}" if self.can_be_fetched else self.by_hand
         return MissingDataError(f"{self.name} is not there", path=folder, remedy=remedy)
 
 

@@ -61,13 +61,13 @@ def prepare(source: Source, data: Path, listener: Listener) -> Prepared:
             )
             (work / _ORIGIN).write_text(json.dumps({"origin": origin}) + "\n", encoding="utf-8")
             _place(work, folder)
-            for path in archives:
-                if path.parent == _downloads(data):
-                    path.unlink()
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    if not source.is_ready(folder):
-        raise DataError(f"what came from {origin} is not the whole data set", path=folder)
+        if not source.is_ready(folder):
+            raise DataError(f"what came from {origin} is not the whole data set", path=folder)
+        for path in archives:
+            if path.parent == _downloads(data):
+                path.unlink(missing_ok=True)
     return Prepared(folder, origin)
 
 
@@ -97,7 +97,8 @@ def _from_local_copy(source: Source, data: Path, work: Path, listener: Listener)
         archives = [path for path in found if path is not None]
         if archives and len(archives) == len(found):
             _install(source, archives, work, listener)
-            return f"{route}, kept in {data}", archives
+            fetched = all(path.parent == _downloads(data) for path in archives)
+            return str(route) if fetched else f"{route}, kept in {data}", archives
     return None
 
 

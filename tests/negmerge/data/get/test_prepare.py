@@ -271,9 +271,9 @@ def test_every_data_set_says_how_to_get_it(tmp_path, name):
     assert source.name == name
     with pytest.raises(MissingDataError) as problem:
         source.load(tmp_path / "absent")
-    fetched = any(route.can_be_fetched for route in source.routes)
-    assert fetched or source.by_hand
-    assert (f"negmerge data get {name}" if fetched else source.by_hand) in str(problem.value)
+    assert source.can_be_fetched or source.by_hand
+    remedy = f"negmerge data get {name}" if source.can_be_fetched else source.by_hand
+    assert remedy in str(problem.value)
     for route in source.routes:
         for one in route.archives:
             assert len(one.sha256) == 64
