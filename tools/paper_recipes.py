@@ -55,7 +55,7 @@ OURS = {
     "gtsrb": "Search and splits are the released code's; class names are worded anew.",
 }
 RELEASED = "Search and splits are the released code's."
-#: Data sets that nobody serves any more, or only to who asks.
+#: Data sets that nobody serves any more, or only on request.
 BY_HAND = ("stanford-cars", "sun397", "resisc45")
 #: Backbones of which the paper has linear rows that are known.
 LINEAR = ("vit-b-32",)

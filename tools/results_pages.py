@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from negmerge.metrics.matched_retain import LEVELS
 from negmerge.report.cells import ABSENT, percent, spread_cell
@@ -39,7 +40,7 @@ def of_several(runs: Sequence[Results]) -> str:
     check_comparable(runs)
     head = [
         "method",
-        _forget_heading(runs[0]),
+        f"forget, {runs[0].forget_split} %",
         "retain, test %",
         "forget, validation %: area",
         "at 95 % of the base's retain",
@@ -70,7 +71,14 @@ def of_one(results: Results) -> str:
     compared = any(results.average_gap(row) is not None for row in results.rows)
     base = results.rows[0]
     head = [
-        *("method", "λ", _forget_heading(results), "retain, test %", "of the base's, %", "forget at 95 %"),
+        *(
+            "method",
+            "λ",
+            f"forget, {results.forget_split} %",
+            "retain, test %",
+            "of the base's, %",
+            "forget at 95 %",
+        ),
         *(["average gap"] if compared else []),
     ]
     rows = [
@@ -88,10 +96,6 @@ def of_one(results: Results) -> str:
     return f"{_markdown(head, rows)}\n\n{_basis(results)}"
 
 
-def _forget_heading(results: Results) -> str:
-    return f"forget, {'training' if results.forgets_training_images else 'test'} %"
-
-
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -102,14 +106,24 @@ def _basis(results: Results) -> str:
     forget, retain = (
         _range([getattr(member.validation, part) for member in results.pool]) for part in ("forget", "retain")
     )
-    search = results.recipe["search"]
+    kind = "training images" if results.forgets_training_images else "images"
     return (
         "Forget at 95 %: lowest on validation while 95 % of the base's retain accuracy are kept, on straight"
-        f" lines between the coefficients tried: {search['points']} from 0 to 1, others beyond and around the"
-        " best. "
-        f"Chosen on {images['forget']:,} images to forget and {images['retain']:,} to retain. There the "
+        f" lines between the coefficients tried: {_tried(results.recipe['search'])}. "
+        f"Chosen on {images['forget']:,} {kind} to forget and {images['retain']:,} to retain. There the "
         f"fine-tuned models are right on {forget} % of what is to be forgotten (the base: "
         f"{percent(base.forget)} %) and on {retain} % of what is to be retained ({percent(base.retain)} %)."
+    )
+
+
+def _tried(search: Mapping[str, Any]) -> str:
+    """Where a recipe's search looks for coefficients."""
+    others = [
+        *(["beyond if need be"] if search["limit"] > 1 else []),
+        *(["around the best"] if search["refinements"] else []),
+    ]
+    return ", ".join(
+        [f"{search['points']} from 0 to 1", *([f"others {' and '.join(others)}"] if others else [])]
     )
 
 

@@ -28,7 +28,6 @@ from .models.linearised import Linearised
 #: Modules that make their input smaller or larger whatever it shows: no place to look for evidence.
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Upsample)
 
-
 #: The most tokens that are no patches, and stand before these: one for the class, and some registers.
 _OTHER_TOKENS = 8
 
@@ -70,7 +69,7 @@ def grad_cam(
         logits: torch.Tensor = answers if head is None else head.to(device)(answers)
     scores = logits.gather(1, labels.to(device)[:, None]).sum()
     name, features, gradients = (
-        _of_tokens(found, scores) if _ends_in_tokens(found) else _of_map(found, scores)
+        _of_tokens(found, scores, len(images)) if _ends_in_tokens(found) else _of_map(found, scores)
     )
     weights = gradients.mean(dim=(2, 3), keepdim=True)
     maps = (weights * features).sum(dim=1).relu()
@@ -121,8 +120,7 @@ def _of_map(found: _Found, scores: torch.Tensor) -> _Layer:
     raise NoFeatureMapError("no module of the model returns a feature map")
 
 
-def _of_tokens(found: _Found, scores: torch.Tensor) -> _Layer:
-    images = next(len(output) for _, _, output in found)
+def _of_tokens(found: _Found, scores: torch.Tensor, images: int) -> _Layer:
     norms = [
         (name, output)
         for name, module, output in reversed(found)
@@ -145,7 +143,8 @@ def _grid(tokens: torch.Tensor, images: int) -> torch.Tensor | None:
         tokens = tokens.transpose(0, 1)
     count = tokens.shape[1]
     side = math.isqrt(count)
-    if side < 2 or count - side**2 > _OTHER_TOKENS:
+    # Of fewer tokens it cannot be told how many are patches.
+    if side < 4 or count - side**2 > _OTHER_TOKENS:
         return None
     return tokens[:, count - side**2 :].transpose(1, 2).reshape(images, -1, side, side)
 

@@ -142,6 +142,11 @@ class Results:
         forget = self.recipe["forget"]
         return forget is not None and forget["classes"] is None
 
+    @property
+    def forget_split(self) -> str:
+        """Which images the forget accuracies of ``test`` are of."""
+        return "training" if self.forgets_training_images else "test"
+
     def average_gap(self, row: Row) -> float | None:
         """Of a row to Retrain on the test split, in [0, 1]; ``None`` without Retrain."""
         retrained = next((one.test_measures for one in self.rows if one.method == REFERENCE), None)

@@ -68,7 +68,7 @@ def saliency(
     The images are of the test split (training images where single ones are forgotten), evenly spread among
     those of every data set that the base has right, as far as there are such.
     """
-    key = content_key("grad-cam", context.training_key, [asdict(row) for row in rows])
+    key = content_key("grad-cam of maps and patches", context.training_key, [asdict(row) for row in rows])
     artefact = folder.grad_cam
     if artefact.finished(key) is not None and read_saliency(folder) is not None:
         return

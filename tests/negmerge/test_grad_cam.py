@@ -86,12 +86,12 @@ def test_tokens_without_a_normalisation_have_no_map():
 
 
 class Patches(nn.Module):
-    """A class token and nine patches, whose mean reaches the logits through the class token alone."""
+    """A class token and 25 patches, whose mean reaches the logits through the class token alone."""
 
     def __init__(self, *, tokens_first: bool = False, registers: int = 1) -> None:
         super().__init__()
         torch.manual_seed(5)
-        self.patches = nn.Conv2d(1, 8, 2, stride=2)
+        self.patches = nn.Conv2d(1, 8, 2)
         self.before = nn.LayerNorm(8)
         self.after = nn.LayerNorm(8)
         self.head = nn.Linear(8, 3)
@@ -111,14 +111,14 @@ class Patches(nn.Module):
 @pytest.mark.parametrize("tokens_first", [False, True])
 @pytest.mark.parametrize("registers", [1, 5])
 def test_patches_of_a_transformer_are_a_map(tokens_first, registers):
-    """The gradient is the same at all patches: that of their mean, a ninth."""
+    """The gradient is the same at all patches: that of their mean, a 25th."""
     model = Patches(tokens_first=tokens_first, registers=registers)
     found = grad_cam(model, IMAGES, LABELS)
     assert found.layer == "before", "behind it no patch has a say"
     logits = model(IMAGES.float() / 255)
     (gradient,) = torch.autograd.grad(logits.gather(1, LABELS[:, None]).sum(), model.seen)
     weights = gradient[:, registers:].mean(dim=1)
-    expected = (model.seen[:, registers:] * weights[:, None]).sum(dim=2).relu().unflatten(1, (3, 3))
+    expected = (model.seen[:, registers:] * weights[:, None]).sum(dim=2).relu().unflatten(1, (5, 5))
     torch.testing.assert_close(found.maps, expected.detach())
     assert found.maps.any()
 

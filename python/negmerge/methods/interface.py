@@ -153,8 +153,8 @@ class Method:
     title: its name in tables. candidates: makes what is to be searched; the best one stands for the method.
     grow: given all that was searched so far, in order, makes one more candidate, out of what was trained for
     them, or none. It is asked until it gives none, and must give the same for the same again. What it makes
-    may depend on what was found, but not how often it makes something: a plan asks with preferences that are
-    all alike. A grown candidate's ``load`` reads what any other candidate of the method wrote.
+    may depend on what was found, but not how many candidates: a plan asks with preferences that are all
+    alike. A grown candidate's ``load`` reads what any other candidate of the method wrote.
     merges: the methods of ``negmerge_ext`` by which it merges the whole pool, if it takes nothing else from
     that; ``None`` if it reads checkpoints of the pool, which a run that keeps none cannot offer. keeps_zeros:
     whether :attr:`Written.kept` counts elements that no model of the pool changed, as means do.

@@ -137,7 +137,12 @@ def _coefficient(row: Row) -> str:
 def _facts(results: Results, after: Row) -> list[Fact]:
     before = results.rows[0]
     facts = [
-        Fact("Forget accuracy, test", percent(before.test.forget), percent(after.test.forget), "%"),
+        Fact(
+            f"Forget accuracy, {results.forget_split}",
+            percent(before.test.forget),
+            percent(after.test.forget),
+            "%",
+        ),
         Fact("Retain accuracy, test", percent(before.test.retain), percent(after.test.retain), "%"),
     ]
     gap = results.average_gap(after)

@@ -63,7 +63,7 @@ _GPU_MEMORY_NOTE = "GPU: the most that tensors took on the GPU meanwhile, in MiB
 
 def forget_heading(results: Results) -> str:
     """Of the accuracies on what is to be forgotten of the test split."""
-    return f"Forget\n{'train' if results.forgets_training_images else 'test'}"
+    return f"Forget\n{results.forget_split}"
 
 
 def _score_headings(results: Results) -> list[str]:
@@ -103,7 +103,9 @@ def _accuracy_notes(results: Results) -> list[str]:
     if any(row.coefficient for row in results.rows):
         lines.append(f"λ: coefficient of the negated vector with the {_objective(results)}.")
     if results.forgets_training_images:
-        lines.append("Forget: of the training images to be forgotten themselves, by which was chosen, too.")
+        lines.append(
+            "Forget: of the very training images to be forgotten, which coefficients were chosen by as well."
+        )
     if any(row.at_limit for row in results.rows):
         lines.append("+: the search ended at the recipe's limit.")
     elements = next((row.elements for row in results.rows if row.kept is not None), None)
