@@ -5,6 +5,8 @@ checkpoint. In interleaved rounds:
 
 * negmerge: `negmerge merge`
 * torch script: peer_programs/torch_loop.py, a loop over whole state dicts in the manner of the paper's code
+* torch.stack, torch in place, torch.compile: peer_programs/torch_formula.py, tensor by tensor by the formulas
+  that kernel.py times
 * mergekit, same rule: mergekit-pytorch with peer_programs/mergekit_consensus.py
 * mergekit linear, mergekit ties: its own methods on the same files, with weight 1 and density 1
 * sd-mecha, same rule: peer_programs/sd_mecha_consensus.py
@@ -33,8 +35,16 @@ from harness.timing import Measurement, interleave
 
 MERGEKIT, SD_MECHA = "mergekit==0.1.5", "sd-mecha==1.1.8"
 PROGRAMS = Path(__file__).parent / "peer_programs"
-PEERS = ("torch script", "mergekit, same rule", "mergekit linear", "mergekit ties", "sd-mecha, same rule")
-QUICK_PEERS = PEERS[:1]
+FORMULAS = ("torch.stack", "torch in place", "torch.compile")
+PEERS = (
+    "torch script",
+    *FORMULAS,
+    "mergekit, same rule",
+    "mergekit linear",
+    "mergekit ties",
+    "sd-mecha, same rule",
+)
+QUICK_PEERS = ("torch script", "torch.stack")
 MODELS = 8
 #: For tools that would otherwise ask the network about files that lie at hand.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
@@ -55,6 +65,9 @@ class Pool:
 
     def torch_script(self, out: Path) -> list[object]:
         return [sys.executable, PROGRAMS / "torch_loop.py", *self.paths, out]
+
+    def torch_formula(self, name: str, out: Path) -> list[object]:
+        return [sys.executable, PROGRAMS / "torch_formula.py", name, *self.paths, out]
 
     def sd_mecha(self, out: Path) -> list[object]:
         program = PROGRAMS / "sd_mecha_consensus.py"
@@ -79,6 +92,7 @@ class Pool:
         make: dict[str, Callable[[], list[object]]] = {
             "negmerge": lambda: self.negmerge(out),
             "torch script": lambda: self.torch_script(out),
+            **{formula: partial(self.torch_formula, formula, out) for formula in FORMULAS},
             "mergekit, same rule": lambda: self.mergekit("consensus", out),
             "mergekit linear": lambda: self.mergekit("linear", out),
             "mergekit ties": lambda: self.mergekit("ties", out),
@@ -113,7 +127,7 @@ def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument("--model", choices=("squares", "vit-b32"), default="squares")
     parser.add_argument(
-        "--peers", choices=PEERS, nargs="*", help="default: all, quick: those without an environment"
+        "--peers", choices=PEERS, nargs="*", help=f"default: all, quick: {', '.join(QUICK_PEERS)}"
     )
     parser.add_argument(
         "--folder", type=options.new_folder, help="where the checkpoints lie, and stay (default: /dev/shm)"
@@ -134,7 +148,7 @@ def main() -> None:
                 print(f"without {name}: {problem}", file=sys.stderr)
         # What a process reads besides its inputs is in the page cache once it has run.
         seconds = interleave(variants, options.rounds(arguments))
-        same_rule = [pool.output(name) for name in variants if name == "torch script" or "same" in name]
+        same_rule = [pool.output(name) for name in variants if "torch" in name or "same" in name]
         in_child(compare, pool.output("negmerge"), same_rule)
         facts = {
             "filesystem": filesystem(folder),

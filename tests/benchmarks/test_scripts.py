@@ -31,7 +31,7 @@ VARIANTS = {
     "startup": {"negmerge --help", "negmerge merge --help", "negmerge merge"},
     "out_of_core": {"merge"},
     "memory": set(),
-    "peers": {"negmerge", "torch script"},
+    "peers": {"negmerge", "torch script", "torch.stack"},
     "fine_tuning": {"in turn", "at once"},
 }
 
