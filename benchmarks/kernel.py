@@ -68,13 +68,8 @@ class Case:
 
     def checked_peer(self, name: str) -> Callable[[], object]:
         """A torch formula over all tensors, once it has given what the merge gives."""
-        makers: dict[str, Callable[[], torch_formulas.Formula]] = {
-            "torch.stack": lambda: torch_formulas.stacked,
-            "torch in place": lambda: torch_formulas.InPlace(next(iter(self.base.values()))),
-            "torch.compile": torch_formulas.compiled,
-            "torch.compile, new result": torch_formulas.compiled,
-        }
-        formula = makers[name]()
+        make = torch_formulas.FORMULAS[name.removesuffix(", new result")]
+        formula = make(next(iter(self.base.values())))
         out = dict.fromkeys(self.base) if name.endswith("new result") else self.out
 
         def work() -> dict[str, torch.Tensor]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from negmerge.data import DATA_SETS
+
 FOLDER = Path(__file__).parents[1] / "python" / "negmerge" / "recipes" / "paper"
 
 #: Backbones by the name of their files: open_clip's name.
@@ -55,8 +57,6 @@ OURS = {
     "gtsrb": "Search and splits are the released code's; class names are worded anew.",
 }
 RELEASED = "Search and splits are the released code's."
-#: Data sets that nobody serves any more, or only on request.
-BY_HAND = ("stanford-cars", "sun397", "resisc45")
 #: Backbones of which the paper has linear rows that are known.
 LINEAR = ("vit-b-32",)
 
@@ -170,9 +170,9 @@ def recipes() -> dict[str, str]:
             attention=attention,
             splits=OURS.get(data_set, RELEASED),
             data=(
-                f"{data_set} and ImageNet by hand, as negmerge data get says"
-                if data_set in BY_HAND
-                else f"negmerge data get {data_set}; ImageNet by hand"
+                f"negmerge data get {data_set}; ImageNet by hand"
+                if DATA_SETS.get(data_set).can_be_fetched
+                else f"{data_set} and ImageNet by hand, as negmerge data get says"
             ),
             last=last,
             accumulation=f"\n  accumulation: {ACCUMULATION[backbone]}" if backbone in ACCUMULATION else "",

@@ -90,3 +90,11 @@ class InPlace:
             torch.sub(model, start, out=self._delta)
         else:
             self._delta.copy_(model).sub_(start)
+
+
+#: By the name in results: what makes the formula for tensors like one.
+FORMULAS: dict[str, Callable[[Tensor], Formula]] = {
+    "torch.stack": lambda like: stacked,
+    "torch in place": InPlace,
+    "torch.compile": lambda like: compiled(),
+}

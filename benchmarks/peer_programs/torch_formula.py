@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from harness import torch_formulas
-
-#: By name: what makes the formula for tensors like one.
-FORMULAS: dict[str, Callable[[torch.Tensor], torch_formulas.Formula]] = {
-    "torch.stack": lambda like: torch_formulas.stacked,
-    "torch in place": torch_formulas.InPlace,
-    "torch.compile": lambda like: torch_formulas.compiled(),
-}
+from harness.torch_formulas import FORMULAS, Formula
 
 
 def main(formula: str, base_path: str, *others: str) -> None:
     *paths, out = others
     base, pool = load_file(base_path), [load_file(path) for path in paths]
-    by_shape: dict[torch.Size, torch_formulas.Formula] = {}
+    by_shape: dict[torch.Size, Formula] = {}
     merged = {}
     for name, weight in base.items():
         if weight.shape not in by_shape:

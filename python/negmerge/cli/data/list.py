@@ -27,11 +27,13 @@ def list_data_sets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     data = data_dir or data_folder()
     rows: list[dict[str, Any]] = []
+    states = []
     for name in DATA_SETS.names:
         source = DATA_SETS.get(name)
         folder = data / name
         ready = source.is_ready(folder)
         how = [str(route) for route in source.routes]
+        states.append("ready" if ready else "to get" if source.can_be_fetched else "by hand")
         rows.append(
             {
                 "name": name,
@@ -46,15 +48,11 @@ def list_data_sets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         show_exactly(json.dumps({"data_dir": str(data), "data_sets": rows}, indent=2))
         return
     widest = max(len(row["name"]) for row in rows)
-    lines = [f"{row['name']:{widest}}  {_state(row):9}  {row['title']}" for row in rows]
+    lines = [
+        f"{row['name']:{widest}}  {state:9}  {row['title']}" for row, state in zip(rows, states, strict=True)
+    ]
     show("\n".join([f"Data folder: {data}", *lines]))
 
 
 COMMAND = make_command(list_data_sets, epilog=EXAMPLE)
 COMMAND.name = "list"
-
-
-def _state(row: dict[str, Any]) -> str:
-    if row["ready"]:
-        return "ready"
-    return "to get" if row["routes"] and not row["by_hand"] else "by hand"
