@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from negmerge.checkpoint import load_weights, save_weights
 from negmerge.console import Reporter
 from negmerge.data.examples import Examples
-from negmerge.methods.interface import Candidate, Context, Method, Written
+from negmerge.methods.interface import Candidate, Context, Method, OwnTraining, Written
+from negmerge.recipe import Section, Training
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -35,6 +37,10 @@ class Ascended(Candidate):
         self._context = context
         self._rate = rate
         self._trained = context.folder.trained(self.name)
+
+    def trainings(self) -> Sequence[OwnTraining]:
+        spec = Training(epochs=1, learning_rate=max(self._rate, 1e-9), batch_size=1024)
+        return [OwnTraining(spec, ("forget",), self._trained, self.key)]
 
     def prepare(self, reporter: Reporter) -> float:
         if self._trained.finished(self.key) is None:
@@ -108,13 +114,22 @@ class Perturbed(Candidate):
         return load_weights(self._context.build_model(), self._context.base.path)
 
 
-def _ascents(context: Context) -> Sequence[Candidate]:
-    return [Ascended(context, rate) for rate in RATES]
+class Rates(Section):
+    """rates: of the one step, to choose among."""
+
+    rates: tuple[float, ...] = RATES
+
+
+def _ascents(name: str, title: str, options: Rates) -> Method:
+    def candidates(context: Context) -> Sequence[Candidate]:
+        return [Ascended(context, rate) for rate in options.rates]
+
+    return Method(title, candidates)
 
 
 def _perturbed(context: Context) -> Sequence[Candidate]:
     return [Perturbed(context)]
 
 
-ASCENT = Method("Ascent", _ascents)
+ASCENT = replace(_ascents("ascent", "Ascent", Rates()), options=Rates, configured=_ascents)
 PERTURBATION = Method("Perturbation", _perturbed)

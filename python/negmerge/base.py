@@ -55,7 +55,7 @@ def base_row(task: Task, base: Checkpoint, folder: RunFolder) -> Row:
 
     The task's evaluation expects models with the frozen layers of this one from then on.
     """
-    measures = task.compares_with_reference
+    measures = task.recipe.compares_with_reference
     key = content_key("base scores", base.key, base.sha256, task.division_key, measures)
     artefact = folder.base_scores
     recorded = finished(artefact, key, Row.from_dict)

@@ -20,8 +20,8 @@ from .declared import as_declared
 from .errors import RecipeError
 from .file_checksum import sha256_of
 from .keys import content_key
-from .methods import METHODS
 from .methods.interface import Checkpoint, OnlinePool
+from .recipe import ChosenMethod
 from .results import Member
 from .run_folder import RunFolder
 from .stage import finished
@@ -30,17 +30,18 @@ from .stage import finished
 _CONSENSUS = "negmerge"
 
 
-def merges_of(methods: Sequence[str]) -> list[str]:
+def merges_of(methods: Sequence[ChosenMethod]) -> list[str]:
     """The methods of ``negmerge_ext`` that a recipe's methods merge the whole pool by.
 
     Raises :class:`~negmerge.errors.RecipeError` if one of them needs the checkpoints themselves.
     """
     merges: list[str] = []
-    for name in methods:
-        needed = METHODS.get(name).merges
+    for chosen in methods:
+        needed = chosen.method.merges
         if needed is None:
             raise RecipeError(
-                f"method {name} needs the checkpoints of the pool, and a run that merges online keeps none",
+                f"method {chosen.called} needs the checkpoints of the pool, and a run that merges "
+                "online keeps none",
                 remedy="Leave it out of the recipe's methods, or run without --online",
             )
         merges += (one for one in needed if one not in merges)

@@ -24,7 +24,7 @@ from .methods.interface import Checkpoint, Context
 from .online import OnlineMerging, merges_of, require_online
 from .origin import Origin, origin_of
 from .pool import Finetuned, finetune_pool, member_keys
-from .recipe import Recipe
+from .recipe import ChosenMethod, Recipe
 from .report.plot import draw
 from .report.written import write_report
 from .results import Member, Results, Row, versions
@@ -172,13 +172,13 @@ def _results(task: Task, folder: RunFolder, reporter: Reporter, way: Way) -> Res
     )
 
 
-def _origin(folder: RunFolder, members: int, methods: Sequence[str]) -> Origin | None:
+def _origin(folder: RunFolder, members: int, methods: Sequence[ChosenMethod]) -> Origin | None:
     """Of the stages whose results are shown."""
     stages = (
         folder.base,
         folder.base_scores,
         *map(folder.member, range(members)),
-        *map(folder.merged, methods),
+        *(folder.merged(one.called) for one in methods),
     )
     return origin_of(stage.written() for stage in stages)
 
@@ -187,8 +187,8 @@ def _rows(task: Task, context: Context, base: Row, folder: RunFolder, reporter: 
     """The rows of all methods: the reference first, since others may be searched by their gap to it."""
     spec = task.recipe.search
     judge = Judge(task.evaluation, base, spec.retain_ratio)
-    for name in sorted(task.recipe.methods, key=lambda name: name != REFERENCE):
-        row = unlearn(name, task, context, judge, folder, reporter)
-        if name == REFERENCE and spec.objective == "gap":
+    for chosen in sorted(task.recipe.methods, key=lambda one: one.name != REFERENCE):
+        row = unlearn(chosen, task, context, judge, folder, reporter)
+        if chosen.name == REFERENCE and spec.objective == "gap":
             judge = replace(judge, retrained=row.validation_measures)
         yield row

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,12 +17,18 @@ from pydantic import (
     NonNegativeFloat,
     PlainValidator,
     PositiveFloat,
+    model_serializer,
     model_validator,
 )
 
 from .data import DATA_SETS
+from .keys import content_key
 from .methods import METHODS, REFERENCE
 from .models import MODELS, knows_text
+from .registry import suggestion
+
+if TYPE_CHECKING:
+    from .methods.interface import Method
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 #: Whole numbers are written as such: neither 1.0 nor true is one. What is beyond a bound is no recipe of this
@@ -339,6 +346,63 @@ class Search(Section):
     limit: Annotated[float, Field(ge=1, le=1000)] = 8.0
 
 
+class ChosenMethod(Section):
+    """A method. Its name alone will do, or hyper-parameters of its own stand beside it.
+
+    options: those that are not the method's defaults; a recipe writes ``{name: ties, density: 0.1}``.
+    """
+
+    name: str
+    options: Section = Section()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_the_name(cls, value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        given = dict(value) if isinstance(value, dict) else {"name": value}
+        name = given.pop("name", None)
+        if not isinstance(name, str):
+            raise ValueError("a method is its name, or {name: ..., and values of its hyper-parameters}")
+        METHODS.check(name)
+        if not given:
+            return {"name": name}
+        kind = METHODS.get(name).options
+        for key in given:
+            if key not in kind.model_fields:
+                known = suggestion(str(key), kind.model_fields) if kind.model_fields else "; it has none"
+                raise ValueError(f"method {name} has no hyper-parameter {key!r}{known}")
+        options = kind.model_validate(given)
+        return {"name": name, "options": options if options != kind() else Section()}
+
+    @model_serializer
+    def _as_written(self) -> Any:
+        changed = self._changed
+        return {"name": self.name, **changed} if changed else self.name
+
+    @property
+    def _changed(self) -> dict[str, Any]:
+        return self.options.model_dump(mode="json", exclude_defaults=True)
+
+    @property
+    def called(self) -> str:
+        """What tells it from the other methods of its run, and names its files."""
+        changed = self._changed
+        written = "-".join([self.name, *(f"{key}-{value}" for key, value in changed.items())])
+        if re.fullmatch(r"[\w.+-]{1,100}", written):
+            return written
+        return f"{self.name}-{content_key(changed)[:8]}"  # what files cannot be named after
+
+    @property
+    def method(self) -> Method:
+        """What it does, with these hyper-parameters."""
+        found, changed = METHODS.get(self.name), self._changed
+        if not changed or found.configured is None:
+            return found
+        words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changed.items())
+        return found.configured(self.called, f"{found.title} ({words})", self.options)
+
+
 class Recipe(Section):
     """One unlearning run.
 
@@ -365,12 +429,17 @@ class Recipe(Section):
     training: Training | None = None
     pool: Pool
     search: Search = Search()
-    methods: Axis[Annotated[str, AfterValidator(METHODS.check)]] = ["single", "uniform", "negmerge"]
+    methods: Axis[ChosenMethod] = [ChosenMethod(name=name) for name in ("single", "uniform", "negmerge")]
 
     @property
     def data_sets(self) -> list[Data]:
         """The data set that is forgotten, or part of it, and those that are retained as a whole."""
         return [self.data, *(self.retain or [])]
+
+    @property
+    def compares_with_reference(self) -> bool:
+        """Whether the reference is among the methods, and so the measures that compare models with it."""
+        return any(one.name == REFERENCE for one in self.methods)
 
     @model_validator(mode="after")
     def _something_to_forget_and_to_retain(self) -> Recipe:
@@ -395,7 +464,7 @@ class Recipe(Section):
     def _a_base(self) -> Recipe:
         if self.training is None and self.model.pretrained is None and ":" not in self.model.name:
             raise ValueError("give training, or model.pretrained: the base has to come from somewhere")
-        if REFERENCE in self.methods:
+        if self.compares_with_reference:
             if knows_text(self.model.name):
                 raise ValueError(
                     f"methods: {REFERENCE} trains a classifier from scratch; {self.model.name} is none"
@@ -406,7 +475,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _something_to_be_close_to(self) -> Recipe:
-        if self.search.objective == "gap" and REFERENCE not in self.methods:
+        if self.search.objective == "gap" and not self.compares_with_reference:
             raise ValueError(
                 f"search.objective: gap needs {REFERENCE} among the methods: it is the gap to it"
             )

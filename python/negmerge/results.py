@@ -7,15 +7,19 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import distributions, version
 from typing import Any
 
+from pydantic import ValidationError
+
 import negmerge_ext
 
 from .agreement import Agreement
 from .evaluate import Scores
 from .methods import REFERENCE
+from .methods.interface import Method
 from .metrics.average_gap import average_gap
 from .metrics.matched_retain import Curve, Matched, matched
 from .metrics.measures import Measures
 from .origin import Origin
+from .recipe import ChosenMethod
 from .search import Point
 
 
@@ -146,6 +150,18 @@ class Results:
     def forget_split(self) -> str:
         """Which images the forget accuracies of ``test`` are of."""
         return "training" if self.forgets_training_images else "test"
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """The recipe's methods by the names that rows have, as far as this version knows them."""
+        found = {}
+        for written in self.recipe["methods"]:
+            try:
+                chosen = ChosenMethod.model_validate(written)
+            except ValidationError:
+                continue
+            found[chosen.called] = chosen.method
+        return found
 
     def average_gap(self, row: Row) -> float | None:
         """Of a row to Retrain on the test split, in [0, 1]; ``None`` without Retrain."""

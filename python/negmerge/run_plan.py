@@ -19,8 +19,7 @@ from .data.index_file import read_index_file
 from .errors import DataError, MissingDataError, RecipeError
 from .freezing import frozen_parameters
 from .keys import content_key, derived_seed
-from .methods import METHODS, REFERENCE
-from .methods.interface import Candidate, Checkpoint, Context, Method, Searched
+from .methods.interface import Candidate, Checkpoint, Context, Method, OwnTraining, Searched
 from .models import knows_text
 from .models.without_memory import built_without_memory
 from .online import merges_of
@@ -44,7 +43,7 @@ class PlannedData:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTraining:
-    """Trainings of one kind: the base's, those of the pool, or Retrain's.
+    """Trainings of one kind: the base's, those of the pool, or those that a method does by itself.
 
     models: how many. epochs: of all of them. images: that each trains on. steps: of all of them. passing:
     images that pass through training, every one as often as it does. These three are ``None`` while the data
@@ -64,9 +63,10 @@ class RunPlan:
     """What ``negmerge unlearn`` would do.
 
     forgotten: the forget set in words. device, threads, precision: as the recipe or the caller says. base:
-    ``None`` if it is published weights, as ``pretrained`` says. retrain: ``None`` without that method.
-    methods: searches of a coefficient, by method. searches: of all of them, what methods share counted once.
-    points: coefficients that a search tries at least. problems: what would keep the run from beginning.
+    ``None`` if it is published weights, as ``pretrained`` says. own_trainings: of methods that train by
+    themselves, by title. methods: searches of a coefficient, by method. searches: of all of them, what
+    methods share counted once. points: coefficients that a search tries at least. problems: what would keep
+    the run from beginning.
     """
 
     name: str
@@ -80,7 +80,7 @@ class RunPlan:
     precision: str
     base: PlannedTraining | None
     pool: PlannedTraining
-    retrain: PlannedTraining | None
+    own_trainings: Mapping[str, PlannedTraining]
     methods: Mapping[str, int]
     searches: int
     points: int
@@ -90,16 +90,16 @@ class RunPlan:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; problems as text."""
         plain = {name: getattr(self, name) for name in self.__slots__ if name not in _NESTED}
-        for name in _NESTED[1:]:
-            one = getattr(self, name)
-            plain[name] = None if one is None else asdict(one)
         return plain | {
+            "base": None if self.base is None else asdict(self.base),
+            "pool": asdict(self.pool),
             "data": [asdict(one) for one in self.data],
+            "own_trainings": {title: asdict(one) for title, one in self.own_trainings.items()},
             "problems": [str(problem) for problem in self.problems],
         }
 
 
-_NESTED = ("data", "base", "pool", "retrain")
+_NESTED = ("data", "base", "pool", "own_trainings", "problems")
 
 
 def plan_run(recipe: Recipe, root: Path, *, overwrite: bool = False, way: Way | None = None) -> RunPlan:
@@ -131,7 +131,13 @@ def plan_run(recipe: Recipe, root: Path, *, overwrite: bool = False, way: Way | 
     if task is None and recipe.forget is None and sets[0] is not None:
         train["forget"] = len(sets[0].splits.train)
     learnt = [None if one is None else len(one.splits.train) for one in sets]
-    searches = _searches(recipe, folder)
+    context = _context(recipe, folder, finished)
+    searches, own_trainings = {}, {}
+    for chosen in recipe.methods:
+        candidates = _candidates(chosen.method, context)
+        searches[chosen.called] = {one.name for one in candidates if one.scaled}
+        if trainings := [training for one in candidates for training in one.trainings()]:
+            own_trainings[chosen.method.title] = _own(trainings, train, finished)
     return RunPlan(
         name=recipe.name,
         folder=str(root),
@@ -144,11 +150,7 @@ def plan_run(recipe: Recipe, root: Path, *, overwrite: bool = False, way: Way | 
         precision=recipe.precision,
         base=None if recipe.training is None else _training([recipe.training], _sum(learnt), finished.base),
         pool=_training(recipe.pool.members(), train["forget"], finished.members),
-        retrain=(
-            _training([recipe.training], train["retain"], finished.retrain)
-            if recipe.training is not None and REFERENCE in recipe.methods
-            else None
-        ),
+        own_trainings=own_trainings,
         methods={name: len(found) for name, found in searches.items()},
         searches=len(set().union(*searches.values())),
         points=recipe.search.points - 1,
@@ -243,11 +245,15 @@ def _in_words(recipe: Recipe) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """How many trainings of each kind need not be repeated."""
+    """How many trainings of each kind need not be repeated.
+
+    base_key, training_key: content keys as :class:`Context` has them, where it is worth asking for them.
+    """
 
     base: int = 0
     members: int = 0
-    retrain: int = 0
+    base_key: str | None = None
+    training_key: str | None = None
 
     @classmethod
     def of(cls, task: Task, folder: RunFolder) -> _Finished:
@@ -260,36 +266,43 @@ class _Finished:
         kept = folder.base.finished(key) is not None or (clip and kept_clip(key).finished(key) is not None)
         keys = member_keys(task, base) if base.path.exists() else []
         members = [folder.member(number).finished(one) for number, one in enumerate(keys)]
-        reference = content_key("retrain", content_key(key, task.division_key))
         return cls(
             base=int(kept),
             members=sum(facts is not None for facts in members),
-            retrain=int(folder.trained("retrain").finished(reference) is not None),
+            base_key=key,
+            training_key=content_key(key, task.division_key),
         )
 
 
-def _searches(recipe: Recipe, folder: RunFolder) -> dict[str, set[str]]:
-    """Names of the candidates whose coefficient is searched, by method."""
+def _own(
+    trainings: Sequence[OwnTraining], train: Mapping[str, int | None], finished: _Finished
+) -> PlannedTraining:
+    """What a method trains by itself; train: images of the training split by part."""
+    done = 0
+    if finished.training_key is not None:
+        done = sum(one.artefact.finished(one.key) is not None for one in trainings)
+    images = _sum([train[part] for part in trainings[0].parts])
+    return _training([one.spec for one in trainings], images, done)
+
+
+def _context(recipe: Recipe, folder: RunFolder, finished: _Finished) -> Context:
+    """What methods make their candidates of, none of which is opened."""
     pool = [
         Checkpoint(folder.member(number).file, str(number), 0.0)
         for number in range(len(recipe.pool.members()))
     ]
-    context = Context(
-        base=Checkpoint(folder.base.file, "base", 0.0),
+    return Context(
+        base=Checkpoint(folder.base.file, finished.base_key or "base", 0.0),
         pool=pool,
         build_model=_not_now,
         build_tuned=_not_now,
         training=recipe.training,
         training_examples=_not_now,
-        training_key="training",
+        training_key=finished.training_key or "training",
         compute=CPU,
         seed=recipe.seed,
         folder=folder,
     )
-    return {
-        name: {one.name for one in _candidates(METHODS.get(name), context) if one.scaled}
-        for name in recipe.methods
-    }
 
 
 def _candidates(method: Method, context: Context) -> list[Candidate]:

@@ -20,8 +20,7 @@ from .data.examples import Examples
 from .evaluate import outputs
 from .grad_cam import NoFeatureMapError, grad_cam
 from .keys import content_key
-from .methods import METHODS
-from .methods.interface import Context
+from .methods.interface import Context, Method
 from .results import Row
 from .run_folder import RunFolder, appearing_complete
 from .task import Task
@@ -73,6 +72,7 @@ def saliency(
     if artefact.finished(key) is not None and read_saliency(folder) is not None:
         return
     artefact.begin()
+    methods = {one.called: one.method for one in task.recipe.methods}
     with reporter.stage("Grad-CAM", len(rows)) as stage:
         base = load_weights(task.build_model(), context.base.path)
         test = task.parts["test"]
@@ -83,7 +83,7 @@ def saliency(
         shown = [(part, examples, *_tensors(examples)) for part, examples in chosen]
         maps, predicted, layer, missing = [], [], "", None
         try:
-            for model in (base, *(_model(context, row) for row in rows[1:])):
+            for model in (base, *(_model(context, methods[row.method], row) for row in rows[1:])):
                 seen = [grad_cam(model, pixels, labels, one.head) for _, one, pixels, labels in shown]
                 maps.append(torch.cat([one.maps for one in seen]))
                 predicted.append([one.logits.argmax(dim=1).tolist() for one in seen])
@@ -167,9 +167,9 @@ def _tensors(examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
     return batch
 
 
-def _model(context: Context, row: Row) -> nn.Module:
+def _model(context: Context, method: Method, row: Row) -> nn.Module:
     """The model of a row, loaded by the candidate that wrote it."""
-    candidates = METHODS.get(row.method).candidates(context)
+    candidates = method.candidates(context)
     # One that the method grew during its search is loaded as the others are.
     candidate = next((one for one in candidates if one.title == row.candidate), candidates[0])
     return candidate.load(context.folder.merged(row.method).file)

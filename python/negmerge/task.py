@@ -23,7 +23,6 @@ from .errors import RecipeError
 from .evaluate import Evaluation, Split
 from .freezing import frozen_parameters
 from .keys import content_key, derived_seed
-from .methods import REFERENCE
 from .models import MODELS, knows_text
 from .models.linearised import Linearised
 from .models.shape import Shape
@@ -126,11 +125,6 @@ class Task:
     def training_split(self, data_set: DataSet) -> Examples:
         """All of the training split of a data set."""
         return Examples(data_set.label, data_set.images, data_set.splits.train)
-
-    @property
-    def compares_with_reference(self) -> bool:
-        """Whether the run has the reference method, and so the measures that compare models with it."""
-        return REFERENCE in self.recipe.methods
 
     @property
     def base_key(self) -> str:

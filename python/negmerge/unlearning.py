@@ -10,9 +10,9 @@ from typing import Any
 from .console import Reporter, Stage
 from .judging import Judge
 from .keys import content_key
-from .methods import METHODS
 from .methods.interface import Candidate, Context, Searched
 from .peak_memory import PeakDeviceMemory, PeakMemory
+from .recipe import ChosenMethod
 from .results import Row
 from .run_folder import RunFolder
 from .search import Point, SearchResult, search
@@ -21,12 +21,13 @@ from .task import Task
 
 
 def unlearn(
-    name: str, task: Task, context: Context, judge: Judge, folder: RunFolder, reporter: Reporter
+    chosen: ChosenMethod, task: Task, context: Context, judge: Judge, folder: RunFolder, reporter: Reporter
 ) -> Row:
-    """The result of method ``name``."""
-    method = METHODS.get(name)
+    """The result of a method."""
+    name, method = chosen.called, chosen.method
     candidates = method.candidates(context)
-    recipe, measures = task.recipe, task.compares_with_reference
+    recipe = task.recipe
+    measures = recipe.compares_with_reference
     key = content_key(
         "method", name, [one.key for one in candidates], task.division_key, recipe.search, judge.key, measures
     )

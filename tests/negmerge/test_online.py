@@ -24,11 +24,12 @@ from runs import run_text
 from safetensors.torch import load_file
 
 ONLINE = Way(online=True)
+METHODS = "uniform, ties, {name: ties, density: 0.5, per: tensor}, negmerge"
 
 
 @pytest.fixture(scope="module")
 def text(small_text: str) -> str:
-    return small_text.replace("retrain, single, uniform, negmerge", "uniform, ties, negmerge").replace(
+    return small_text.replace("retrain, single, uniform, negmerge", METHODS).replace(
         "epochs: 3", "epochs: 12"
     )
 
@@ -44,7 +45,7 @@ def assert_same(root: Path, results: Results, kept: tuple[Path, Results]) -> Non
     other_root, other = kept
     assert without_seconds(results.rows) == without_seconds(other.rows)
     assert without_seconds(results.pool) == without_seconds(other.pool)
-    for name in ("merged/uniform", "merged/ties", "merged/negmerge"):
+    for name in ("merged/uniform", "merged/ties", "merged/ties-density-0.5-per-tensor", "merged/negmerge"):
         ours, theirs = (load_file(place / f"{name}.safetensors") for place in (root, other_root))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

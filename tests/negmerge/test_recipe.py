@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from negmerge.errors import RecipeError
-from negmerge.recipe import Pool, Training
+from negmerge.recipe import Pool, Recipe, Training
 from negmerge.recipe_file import embedded_recipe, parse_recipe, read_recipe
 
 from negmerge_ext.errors import InputError
@@ -46,6 +46,37 @@ def test_numbers_with_an_exponent_and_no_point_are_numbers(small_text):
     assert recipe.training.learning_rate == 0.01
 
 
+def test_methods_have_hyper_parameters_of_their_own(small_text):
+    written = "ties, {name: ties, density: 0.1}, {name: ties, density: 0.1, per: tensor}"
+    recipe = parse_recipe(small_text.replace("uniform, negmerge", written), "my.yaml")
+    ties = recipe.methods[2:]
+    assert [one.called for one in ties] == ["ties", "ties-density-0.1", "ties-density-0.1-per-tensor"]
+    assert [one.method.title for one in ties] == [
+        "TIES",
+        "TIES (density 0.1)",
+        "TIES (density 0.1, per tensor)",
+    ]
+    assert [one.method.merges for one in ties] == [
+        ("ties:density=0.2,per=model",),
+        ("ties:density=0.1,per=model",),
+        ("ties:density=0.1,per=tensor",),
+    ]
+    assert recipe.model_dump(mode="json")["methods"][1:4] == [
+        "single",
+        "ties",
+        {"name": "ties", "density": 0.1},
+    ]
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+def test_what_equals_a_default_is_the_same_as_nothing(small_text):
+    spelt_out, plain = (
+        parse_recipe(small_text.replace("uniform", written), "my.yaml")
+        for written in ("{name: ties, density: 0.2, per: model}", "ties")
+    )
+    assert spelt_out == plain
+
+
 @pytest.mark.parametrize(
     ("written", "typo", "line", "nearest"),
     [
@@ -81,6 +112,24 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
             "negmerg]",
             "methods[2]: no method is called 'negmerg'; did you mean",
         ),
+        (
+            "uniform, negmerge]",
+            "{name: ties, densty: 0.1}]",
+            "methods[2]: method ties has no hyper-parameter 'densty'; did you mean 'density'?",
+        ),
+        (
+            "uniform, negmerge]",
+            "{name: negmerge, density: 0.1}]",
+            "methods[2]: method negmerge has no hyper-parameter 'density'; it has none",
+        ),
+        (
+            "uniform, negmerge]",
+            "{name: ties, density: 1.5}]",
+            "methods[2].density: 1.5 should be less than or equal to 1",
+        ),
+        ("uniform, negmerge]", "{name: tie, density: 1}]", "methods[2]: no method is called 'tie'"),
+        ("uniform, negmerge]", "{density: 0.1}]", "methods[2]: a method is its name, or {name: "),
+        ("uniform, negmerge]", "ties, {name: ties, density: 0.2}]", "methods: lists a value twice"),
         ("classes: [3]", "classes: []", "forget.classes: lists nothing"),
         ("classes: [3]", "classes: [3.5]", "3.5 is neither the name nor the number of a class"),
         (

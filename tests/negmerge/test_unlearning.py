@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +15,28 @@ from negmerge.pipeline import run
 from negmerge.recipe_file import parse_recipe
 from negmerge.report.plot import draw
 from negmerge.results import Results
+from negmerge.run_plan import plan_run
 from safetensors.torch import load_file
 from toy_methods import RATES
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, small_text: str) -> tuple[Path, Results]:
-    root = tmp_path_factory.mktemp("finished")
+@pytest.fixture(scope="module", autouse=True)
+def toys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(METHODS._entries, "ascent", "toy_methods:ASCENT")
         patched.setitem(METHODS._entries, "perturbation", "toy_methods:PERTURBATION")
-        text = small_text.replace("single, uniform, negmerge", "ascent, perturbation")
-        return root, run(parse_recipe(text, "recipe"), text, root, Reporter(quiet=True))
+        yield
+
+
+@pytest.fixture(scope="module")
+def text(small_text: str) -> str:
+    return small_text.replace("single, uniform, negmerge", "ascent, perturbation")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, toys: None, text: str) -> tuple[Path, Results]:
+    root = tmp_path_factory.mktemp("finished")
+    return root, run(parse_recipe(text, "recipe"), text, root, Reporter(quiet=True))
 
 
 def test_hyper_parameters_are_chosen_among_those_that_retain_enough(finished):
@@ -48,6 +61,29 @@ def test_a_perturbation_is_searched_and_its_own_file_is_evaluated(finished):
     assert [*written] == ["perturbation"]
     assert written["perturbation"].dtype == torch.float32
     assert row.elements == written["perturbation"].numel() == 64
+
+
+def test_a_plan_counts_what_methods_train_by_themselves(finished, text, tmp_path):
+    root, _ = finished
+    before, after = (plan_run(parse_recipe(text, "recipe"), folder) for folder in (tmp_path, root))
+    assert before.methods == {"retrain": 0, "ascent": 0, "perturbation": 1}
+    ascent = before.own_trainings["Ascent"]
+    assert [*before.own_trainings] == ["Retrain", "Ascent"]
+    assert (ascent.models, ascent.images, ascent.steps, ascent.finished) == (3, 91, 3, 0)
+    assert after.own_trainings["Ascent"].finished == 3
+
+
+def test_a_method_is_compared_with_itself_with_other_hyper_parameters(text, finished, tmp_path):
+    root, results = finished
+    shutil.copytree(root, tmp_path / "run")
+    text = text.replace("ascent,", "ascent, {name: ascent, rates: [0.05]},")
+    recipe = parse_recipe(text, "recipe")
+    found = run(recipe, text, tmp_path / "run", Reporter(quiet=True), overwrite=True)
+    assert [row.title for row in found.rows[2:4]] == ["Ascent", "Ascent (rates [0.05])"]
+    assert len(found.rows[3].candidates) == 1
+    assert re.fullmatch("ascent-[0-9a-f]{8}", found.rows[3].method), "files are not named after lists"
+    assert found.rows[2] == results.rows[2], "it is not done again"
+    assert [*Results.from_dict(found.to_dict()).methods] == [row.method for row in found.rows[1:]]
 
 
 def test_all_are_compared_and_drawn(finished, tmp_path):

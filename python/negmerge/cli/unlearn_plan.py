@@ -17,8 +17,7 @@ def describe(plan: RunPlan) -> str:
     rows += [("model", plan.model if plan.pretrained is None else f"{plan.model}, {plan.pretrained}")]
     rows += [("base", "the pretrained weights" if plan.base is None else _training(plan.base, "training"))]
     rows += [("pool", _training(plan.pool, "fine-tuning") + (", merged online" if plan.online else ""))]
-    if plan.retrain is not None:
-        rows += [("Retrain", _training(plan.retrain, "training"))]
+    rows += [(title, _training(own, "training")) for title, own in plan.own_trainings.items()]
     least = f"of at least {text.count(plan.points, 'coefficient')} each" if plan.searches else ""
     rows += [
         ("methods", ", ".join(plan.methods)),
@@ -26,8 +25,9 @@ def describe(plan: RunPlan) -> str:
         ("device", f"{plan.device}, precision {plan.precision}, {text.count(plan.threads, 'CPU thread')}"),
         ("folder", plan.folder),
     ]
+    width = max(len(key) for key, _ in rows)
     return "\n".join(
-        [f"{plan.name}: nothing is trained or written", *(f"{key:9} {is_}" for key, is_ in rows)]
+        [f"{plan.name}: nothing is trained or written", *(f"{key:{width}}  {is_}" for key, is_ in rows)]
     )
 
 

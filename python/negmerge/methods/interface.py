@@ -28,7 +28,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -36,8 +36,8 @@ from ..compute import Compute
 from ..console import Reporter
 from ..data.examples import Examples
 from ..file_checksum import sha256_of
-from ..recipe import Training
-from ..run_folder import RunFolder
+from ..recipe import Section, Training
+from ..run_folder import Artefact, RunFolder
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,20 @@ class Written:
     elements: int
 
 
+@dataclass(frozen=True, slots=True)
+class OwnTraining:
+    """A training that a candidate does by itself.
+
+    parts: whose training images it sees, the same for all candidates of a method. artefact, key: where it is
+    recorded when it is finished, and under which content key.
+    """
+
+    spec: Training
+    parts: tuple[Literal["forget", "retain"], ...]
+    artefact: Artefact
+    key: str
+
+
 class Candidate(ABC):
     """Unlearned models: a family with one model per coefficient, or, unscaled, a single one.
 
@@ -113,6 +127,10 @@ class Candidate(ABC):
     title: str
     key: str
     scaled: bool
+
+    def trainings(self) -> Sequence[OwnTraining]:
+        """What :meth:`prepare` trains, beside what the run has trained anyway."""
+        return ()
 
     @abstractmethod
     def prepare(self, reporter: Reporter) -> float:
@@ -158,6 +176,8 @@ class Method:
     merges: the methods of ``negmerge_ext`` by which it merges the whole pool, if it takes nothing else from
     that; ``None`` if it reads checkpoints of the pool, which a run that keeps none cannot offer. keeps_zeros:
     whether :attr:`Written.kept` counts elements that no model of the pool changed, as means do.
+    options: hyper-parameters of its own that a recipe may give, all with defaults, by which the method is as
+    it stands. configured: the method with others, given what its files are called, its title and them.
     """
 
     title: str
@@ -165,3 +185,5 @@ class Method:
     grow: Callable[[Context, Sequence[Searched]], Candidate | None] = _no_more
     merges: tuple[str, ...] | None = None
     keeps_zeros: bool = False
+    options: type[Section] = Section
+    configured: Callable[[str, str, Any], Method] | None = None

@@ -19,7 +19,7 @@ from ..errors import RecipeError
 from ..from_scratch import trained_from_scratch
 from ..keys import content_key, derived_seed
 from ..run_folder import appearing_complete
-from .interface import Candidate, Context, Method, Written
+from .interface import Candidate, Context, Method, OwnTraining, Written
 
 TITLE = "Retrain"
 
@@ -35,6 +35,10 @@ class _Retrained(Candidate):
         self.key = content_key("retrain", context.training_key)
         self._context = context
         self._trained = context.folder.trained(self.name)
+
+    def trainings(self) -> Sequence[OwnTraining]:
+        spec = self._context.training
+        return () if spec is None else [OwnTraining(spec, ("retain",), self._trained, self.key)]
 
     def prepare(self, reporter: Reporter) -> float:
         context = self._context

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..methods import METHODS
 from ..results import Results, Row
 from .cells import ABSENT, listed, mebibytes, percent
 from .grid import Grid
@@ -116,10 +115,10 @@ def _accuracy_notes(results: Results) -> list[str]:
 
 def _zeros(results: Results) -> str:
     """Which methods count exact zeros as kept: the definitions of what is kept are the methods' own."""
-    merged = [row for row in results.rows if row.kept is not None and row.method in METHODS.names]
+    methods = results.methods
+    merged = [row for row in results.rows if row.kept is not None and row.method in methods]
     counted, left_out = (
-        [row.title for row in merged if METHODS.get(row.method).keeps_zeros is keeps]
-        for keeps in (True, False)
+        [row.title for row in merged if methods[row.method].keeps_zeros is keeps] for keeps in (True, False)
     )
     if not counted or not left_out:
         return ""
