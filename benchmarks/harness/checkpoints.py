@@ -129,8 +129,11 @@ def _save(paths: list[Path], model: str) -> None:
     base = state_dicts.base(shapes)
     for index, path in enumerate(paths):
         unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
-            file.write(_header(shapes))
-            for tensor in (base if index == 0 else state_dicts.finetuned(base, index)).values():
-                tensor.numpy().tofile(file)
-        unfinished.rename(path)
+        try:
+            with unfinished.open("wb") as file:
+                file.write(_header(shapes))
+                for tensor in (base if index == 0 else state_dicts.finetuned(base, index)).values():
+                    tensor.numpy().tofile(file)
+            unfinished.rename(path)
+        finally:
+            unfinished.unlink(missing_ok=True)

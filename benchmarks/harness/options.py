@@ -92,4 +92,5 @@ def results(arguments: argparse.Namespace, benchmark: str) -> Results:
     path = arguments.out
     if path is None and not arguments.quick:
         path = FOLDER / f"{benchmark}.json"
-    return Results(path, benchmark, append=getattr(arguments, "append", False))
+    append = getattr(arguments, "append", False)
+    return Results(path, benchmark, append=append, quick=arguments.quick)

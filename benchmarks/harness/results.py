@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,18 @@ class Results:
     after) and ``cases`` (``parameters`` that identify it, ``runs`` that measured it, ``facts``, ``seconds``
     by variant). A case that is measured again replaces the old one; with ``append`` its samples are added to
     the old ones if commit, machine, versions and niceness are known of both and the same; else the program
-    ends.
+    ends. So it does at once for a file of another benchmark, or of its other form (quick: a smoke test), and
+    for one that cannot be written.
     """
 
-    def __init__(self, path: Path | None, benchmark: str, *, append: bool = False) -> None:
+    def __init__(
+        self, path: Path | None, benchmark: str, *, append: bool = False, quick: bool = False
+    ) -> None:
         self.path = path
         self._append = append
-        old = read(path) if path is not None and path.exists() else {"runs": [], "cases": []}
+        old: dict[str, Any] = {"runs": [], "cases": []}
+        if path is not None:
+            old = _old(path, benchmark, quick=quick)
         self._runs: list[dict[str, Any]] = old["runs"]
         self._cases: list[dict[str, Any]] = old["cases"]
         self._benchmark = benchmark
@@ -97,11 +103,42 @@ class Results:
                 for case in sorted(self._cases, key=lambda case: _order(case["parameters"]))
             ],
         }
+        with _replacing(path) as unfinished:
+            unfinished.write_text(_text(document))
+            unfinished.replace(path)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Within the block: where to write what is to become the file, which an interrupt leaves as it was."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # An interrupted run leaves the file as it was.
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        unfinished.write_text(_text(document))
-        unfinished.replace(path)
+        yield unfinished
+    except OSError as problem:
+        raise SystemExit(f"{path} cannot be written: {problem.strerror}") from problem
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def _old(path: Path, benchmark: str, *, quick: bool) -> dict[str, Any]:
+    """What a file that is to be written has already."""
+    with _replacing(path) as unfinished:
+        unfinished.touch()
+    if not path.exists():
+        return {"runs": [], "cases": []}
+    try:
+        old = read(path)
+        same = old["benchmark"] == benchmark
+        forms = {"--quick" in run["command"].split() for run in old["runs"]}
+    except (ValueError, TypeError, KeyError) as problem:
+        raise SystemExit(f"{path} is there already, and no result file") from problem
+    if not same:
+        raise SystemExit(f"{path} has results of another benchmark, {old['benchmark']}")
+    if forms - {quick}:
+        raise SystemExit(f"{path} has results {'without' if quick else 'of'} --quick; give another --out")
+    return old
 
 
 def read(path: Path) -> dict[str, Any]:

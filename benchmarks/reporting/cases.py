@@ -125,7 +125,7 @@ def _instruction_set(case: Mapping[str, Any], runs: Sequence[Mapping[str, Any]])
 Benchmarks = Mapping[str, Benchmark]
 
 #: Those whose tables have the cases of two machines, told apart by their instruction sets.
-_OF_BOTH = ("kernel", "reading_order", "new_results")
+_OF_BOTH = ("kernel", "reading_order", "new_results", "small_tensors", "patch", "out_of_core", "peers")
 
 
 def together(first: Benchmarks, second: Benchmarks) -> dict[str, Benchmark]:

@@ -74,8 +74,16 @@ def _roofline(benchmarks: Benchmarks) -> Figure | None:
     for axis in axes[:, 0]:
         axis.set_ylabel("GB/s")
         axis.set_ylim(bottom=0)
-    axes[0, 0].legend(frameon=False, fontsize=7)
     figure.tight_layout()
+    lines = {str(line.get_label()): line for axis in axes.flat for line in axis.lines}
+    figure.legend(
+        lines.values(),
+        lines.keys(),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        ncol=len(lines),
+        frameon=False,
+    )
     return figure
 
 
@@ -111,7 +119,7 @@ def _growth(benchmarks: Benchmarks) -> Figure | None:
         axis.plot(sizes, [case.median("merge") * 1e3 for case in cases], "o-", markersize=3, label="merge")
         constant, slope, _ = line_through(cases, grows)
         line = [(constant + slope * size * unit) * 1e3 for size in sizes]
-        axis.plot(sizes, line, "k--", label="constant + slope · x", zorder=1)
+        axis.plot(sizes, line, "k--", label="constant + slope · x", linewidth=0.8, zorder=3)
         _scale_by_twos(axis, _powers_of_two(sizes))
         _label(axis, title, label)
     axes[0].set_yscale("log")

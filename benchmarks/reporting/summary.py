@@ -44,8 +44,12 @@ class Target:
 
 
 def _over_read(bound: Bound) -> Values:
+    """Of the kernel's benchmark and, where that is of the dtype, of that of the order of reading."""
     return lambda benchmarks: [
-        case.over_read() for case in benchmarks["kernel"].cases if over_read_bound(case) is bound
+        case.over_read()
+        for name in ("kernel", "reading_order")
+        for case in benchmarks[name].cases
+        if over_read_bound(case) is bound
     ]
 
 

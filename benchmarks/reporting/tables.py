@@ -40,8 +40,8 @@ _IDENTITY = ("instructions", "dtype", "N")
 
 
 def over_read_bound(case: Case) -> Bound:
-    """What the bandwidth of a merge over that of reading should be."""
-    return bounds.over_read(case.parameters["dtype"], case.parameters["models"])
+    """What the bandwidth of a merge over that of reading should be; the order of reading is of fp32 only."""
+    return bounds.over_read(case.parameters.get("dtype", "float32"), case.parameters["models"])
 
 
 def kernel(benchmarks: Benchmarks) -> str:
@@ -124,7 +124,7 @@ def reading_order(benchmarks: Benchmarks) -> str:
         way, models = fastest(case.seconds, IN_ORDER), case.parameters["models"]
         cells = [
             f"{case.ratio(case.read(), way):.2f}",
-            bounds.over_read("float32", models).shown(case.over_read()),
+            over_read_bound(case).shown(case.over_read()),
             f"{case.over_read(way):.2f}",
         ]
         identity = case.instruction_set, str(models)
@@ -207,6 +207,7 @@ def small_tensors(benchmarks: Benchmarks) -> str:
     """Models of many small tensors."""
     rows = [
         [
+            case.instruction_set,
             case.parameters["case"],
             str(case.facts["tensors"]),
             case.spread(case.read(), 1e3),
@@ -216,7 +217,7 @@ def small_tensors(benchmarks: Benchmarks) -> str:
         ]
         for case in _small_cases(benchmarks, reads=True)
     ]
-    head = ["model", "tensors", "read ms (quartiles)", "merge ms (quartiles)"]
+    head = ["instructions", "model", "tensors", "read ms (quartiles)", "merge ms (quartiles)"]
     return table([*head, "new result ms (quartiles)", "merge over allowed"], rows)
 
 
@@ -227,6 +228,7 @@ def tiny_tensors(benchmarks: Benchmarks) -> str:
         per_tensor = 1e6 / (case.facts["tensors"] * case.parameters["models"])
         rows.append(
             [
+                case.instruction_set,
                 case.parameters["case"],
                 case.spread("merge", 1e3),
                 f"{bounds.MICROSECONDS_PER_TENSOR_AND_MODEL.value:g}",
@@ -234,8 +236,8 @@ def tiny_tensors(benchmarks: Benchmarks) -> str:
                 case.spread("merge, new result", per_tensor),
             ]
         )
-    head = ["model", "merge ms (quartiles)", "allowed µs per tensor and model", "merge µs (quartiles)"]
-    return table([*head, "new result µs (quartiles)"], rows)
+    head = ["instructions", "model", "merge ms (quartiles)", "allowed µs per tensor and model"]
+    return table([*head, "merge µs (quartiles)", "new result µs (quartiles)"], rows)
 
 
 def tiny_microseconds(benchmarks: Benchmarks) -> list[float]:
@@ -248,13 +250,19 @@ def tiny_microseconds(benchmarks: Benchmarks) -> list[float]:
 
 def _small_cases(benchmarks: Benchmarks, *, reads: bool) -> list[Case]:
     cases = [case for case in benchmarks["small_tensors"].cases if case.facts["reads"] == reads]
-    return sorted(cases, key=lambda case: case.facts["tensors"])
+    return sorted(cases, key=lambda case: (_rank(case.instruction_set), case.facts["tensors"]))
+
+
+def _rank(instruction_set: str) -> int:
+    """The fastest first, what is not known last."""
+    return (*INSTRUCTION_SETS, instruction_set).index(instruction_set)
 
 
 def patch(benchmarks: Benchmarks) -> str:
     """Applying in place."""
     rows = [
         [
+            case.instruction_set,
             f"{case.parameters['sparsity_percent']} %",
             number(case.facts["patch_bytes"] / 1e6),
             *(case.spread(name, 1e3) for name in ("copy", "apply", "revert", "first apply")),
@@ -262,7 +270,7 @@ def patch(benchmarks: Benchmarks) -> str:
         ]
         for case in benchmarks["patch"].cases
     ]
-    head = ["zeros", "patch MB", "copy ms", "apply ms", "revert ms", "first apply ms"]
+    head = ["instructions", "zeros", "patch MB", "copy ms", "apply ms", "revert ms", "first apply ms"]
     return table([*head, "apply over copy"], rows)
 
 
@@ -275,6 +283,7 @@ def out_of_core(benchmarks: Benchmarks) -> str:
     """Merging between files."""
     rows = [
         [
+            case.instruction_set,
             case.parameters["storage"],
             case.facts["filesystem"],
             *(f"{name}: {case.spread(name)}" for name in yardstick(case)),
@@ -285,7 +294,15 @@ def out_of_core(benchmarks: Benchmarks) -> str:
         ]
         for case in benchmarks["out_of_core"].cases
     ]
-    head = ["storage", "file system", "reading s", "writing s", "merge s", "of that start-up s"]
+    head = [
+        "instructions",
+        "storage",
+        "file system",
+        "reading s",
+        "writing s",
+        "merge s",
+        "of that start-up s",
+    ]
     return table([*head, "merge over both (quartiles)", "rounds"], rows)
 
 
@@ -315,6 +332,7 @@ def peers(benchmarks: Benchmarks) -> str:
     """Whole processes."""
     rows = [
         [
+            case.instruction_set,
             case.parameters["model"],
             case.facts["filesystem"],
             name,
@@ -325,7 +343,8 @@ def peers(benchmarks: Benchmarks) -> str:
         for case in benchmarks["peers"].cases
         for name in case.seconds
     ]
-    return table(["model", "file system", "process", "s (quartiles)", "over negmerge", "rounds"], rows)
+    head = ["instructions", "model", "file system", "process", "s (quartiles)", "over negmerge", "rounds"]
+    return table(head, rows)
 
 
 def _over_negmerge(case: Case, name: str) -> str:

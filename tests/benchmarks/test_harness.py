@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -361,7 +362,7 @@ class TestResults:
     @pytest.fixture(autouse=True)
     def _command(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", import_path())
-        monkeypatch.setattr(sys, "argv", ["/somewhere/kernel.py", "--out", "/else/where.json", "--quick"])
+        monkeypatch.setattr(sys, "argv", ["/somewhere/kernel.py", "--out", "/else/where.json", "--append"])
         monkeypatch.setattr("harness.results.commit", lambda: {"hash": "89abcde", "changed": False})
 
     def test_a_case_replaces_its_predecessor(self, tmp_path: Path) -> None:
@@ -374,7 +375,42 @@ class TestResults:
         assert document["cases"][0]["seconds"] == {"merge": [2.0]}
         assert document["cases"][0]["facts"] == {"tensors": 5}
         assert len(document["runs"]) == 2
-        assert document["runs"][0]["command"] == "python benchmarks/kernel.py --out …/where.json --quick"
+        assert document["runs"][0]["command"] == "python benchmarks/kernel.py --out …/where.json --append"
+
+    def test_a_file_of_something_else_is_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.json"
+        Results(path, "kernel").add({"models": 2}, {"merge": [1.0]})
+        before = path.read_text()
+        with pytest.raises(SystemExit, match="has results of another benchmark, kernel"):
+            Results(path, "growth")
+        with pytest.raises(SystemExit, match="has results without --quick; give another --out"):
+            Results(path, "kernel", quick=True)
+        assert path.read_text() == before
+        for text in ("", "[]", "{}"):
+            path.write_text(text)
+            with pytest.raises(SystemExit, match="is there already, and no result file"):
+                Results(path, "kernel")
+            assert path.read_text() == text
+
+    def test_what_cannot_be_written_is_told_before_measuring(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        for path in (tmp_path / "file" / "r.json", Path("/proc/negmerge/r.json")):
+            with pytest.raises(SystemExit, match=f"{path} cannot be written: "):
+                Results(path, "kernel")
+
+    def test_nothing_is_left_of_a_file_that_did_not_fit(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        results = Results(tmp_path / "r.json", "kernel")
+
+        def full(path: Path, text: str) -> int:
+            path.touch()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Path, "write_text", full)
+        with pytest.raises(SystemExit, match="cannot be written: No space left"):
+            results.add({"models": 2}, {"merge": [1.0]})
+        assert list(tmp_path.iterdir()) == []
 
     def test_samples_are_appended(self, tmp_path: Path) -> None:
         path = tmp_path / "r.json"

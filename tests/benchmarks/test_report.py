@@ -288,11 +288,11 @@ def test_tiny_tensors_beside_what_is_allowed() -> None:
     case = Case({"case": "tiny", "models": 8}, facts, {"merge": [4e-4], "merge, new result": [8e-4]})
     measured = {"small_tensors": Benchmark([case], [])}
     assert tiny_tensors(measured).splitlines()[0] == (
-        "| model | merge ms (quartiles) | allowed µs per tensor and model | merge µs (quartiles) |"
-        " new result µs (quartiles) |"
+        "| instructions | model | merge ms (quartiles) | allowed µs per tensor and model |"
+        " merge µs (quartiles) | new result µs (quartiles) |"
     )
     (row,) = tiny_tensors(measured).splitlines()[2:]
-    assert row == ("| tiny | 0.400 (0.400 … 0.400) | 0.3 | 0.500 (0.500 … 0.500) | 1.00 (1.00 … 1.00) |")
+    assert row == ("| – | tiny | 0.400 (0.400 … 0.400) | 0.3 | 0.500 (0.500 … 0.500) | 1.00 (1.00 … 1.00) |")
     assert tiny_microseconds(measured) == pytest.approx([0.5])
 
 
