@@ -9,7 +9,6 @@
 #include <exception>
 #include <mutex>
 #include <stdexcept>
-#include <system_error>
 #include <thread>
 
 #include "float_environment.h"
@@ -60,12 +59,16 @@ class Job {
     }
   }
 
-  // Ask whether to go on, while others finish.
+  // Ask whether to go on, while others finish. A child that poll() forked must not: memory that it shares with its
+  // parent is written there, and a mutex may be locked for ever by a thread that it does not have.
   void ask() noexcept {
     try {
-      if (!stopped_ && poll_()) stopped_ = true;
+      if (!stopped_ && (poll_() || abandoned())) stopped_ = true;
     } catch (...) {
-      fail(std::current_exception());
+      if (abandoned())
+        stopped_ = true;
+      else
+        fail(std::current_exception());
     }
   }
 
@@ -135,7 +138,7 @@ class Pool {
   size_t start_threads(size_t many) {
     try {
       for (; threads_ < many; threads_++) std::thread([this] { serve(); }).detach();
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
     }
     return threads_;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "block_table.h"
 #include "dispatch.h"
 #include "pool.h"
 
@@ -21,20 +22,18 @@ struct Block {
 class Blocks {
  public:
   explicit Blocks(const std::vector<CountedTensor>& tensors) : tensors_(tensors) {
-    for (const CountedTensor& counted : tensors) before_.push_back(before_.back() + blocks_of(counted.tensor.numel));
+    for (const CountedTensor& counted : tensors) table_.append(counted.tensor.numel);
   }
-  size_t count() const { return before_.back(); }
+  size_t count() const { return table_.size(); }
   Block operator[](size_t number) const {
-    const auto behind = std::upper_bound(before_.begin(), before_.end(), number);
-    const auto t = static_cast<size_t>(behind - before_.begin()) - 1;
-    const size_t block = number - before_[t], begin = block * kBlock;
+    const size_t t = table_.tensor_of(number), block = number - table_.first(t), begin = block * kBlock;
     return {tensors_[t], begin, std::min(begin + kBlock, tensors_[t].tensor.numel),
             static_cast<size_t>(tensors_[t].kept_before[block])};
   }
 
  private:
   const std::vector<CountedTensor>& tensors_;
-  std::vector<size_t> before_ = {0};
+  BlockTable table_;
 };
 
 bool never() { return false; }

@@ -7,6 +7,7 @@
 
 #include "../cpu/block_table.h"
 #include "../cpu/dispatch.h"
+#include "../cpu/per_thread.h"
 #include "../cpu/pool.h"
 #include "../cpu/processor.h"
 #include "../cpu/tuning.h"
@@ -23,8 +24,8 @@ bool in_file(int32_t file) { return file >= 0; }
 
 size_t offset_of(const void* address) { return reinterpret_cast<size_t>(address); }
 
-const void* moved(const void* address, size_t bytes) { return static_cast<const char*>(address) + bytes; }
-void* moved(void* address, size_t bytes) { return static_cast<char*>(address) + bytes; }
+const void* advanced(const void* address, size_t bytes) { return static_cast<const char*>(address) + bytes; }
+void* advanced(void* address, size_t bytes) { return static_cast<char*>(address) + bytes; }
 
 // Elements of a tensor that are read at once: whole blocks, so that statistics do not depend on it. What is known of
 // them between groups of models must leave half of the scratch to the models.
@@ -62,28 +63,6 @@ class Scratch {
   size_t used_ = 0;
 };
 
-// One for each thread at work.
-class Scratches {
- public:
-  Scratch* take() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return &*all_.emplace_back(std::make_unique<Scratch>());
-    Scratch* const scratch = idle_.back();
-    idle_.pop_back();
-    return scratch;
-  }
-  void give_back(Scratch* scratch) {
-    scratch->release_to(0);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(scratch);
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Scratch>> all_;
-  std::vector<Scratch*> idle_;
-};
-
 // Merges elements [begin, end) of one tensor.
 class Piece {
  public:
@@ -98,7 +77,7 @@ class Piece {
         elements_(end - begin),
         part_(source.tensor) {
     part_.numel = elements_;
-    if (whole_.out != nullptr) part_.out = moved(whole_.out, begin * item_size(whole_.out_dtype));
+    if (whole_.out != nullptr) part_.out = advanced(whole_.out, begin * item_size(whole_.out_dtype));
     if (whole_.keep != nullptr) part_.keep = whole_.keep + begin / kPack;
   }
 
@@ -148,7 +127,7 @@ class Piece {
   // The piece of an input where it lies in memory, or read from its file.
   const void* input(int32_t file, const void* address, Dtype dtype) {
     const size_t bytes = elements_ * item_size(dtype), before = begin_ * item_size(dtype);
-    if (!in_file(file)) return moved(address, before);
+    if (!in_file(file)) return advanced(address, before);
     void* to = scratch_.take(bytes);
     read_exactly(files_, static_cast<size_t>(file), offset_of(address) + before, to, bytes);
     return to;
@@ -191,7 +170,7 @@ bool run_merge_files(const Merge& asked, const std::vector<FileTensor>& tensors,
     blocks.append(numel);
   }
   blocks.allocate();
-  Scratches scratches;
+  PerThread<Scratch> scratches(std::make_unique<Scratch>);
   const size_t bins = merge.models + 1;
   std::mutex histogram_mutex;
 
@@ -201,8 +180,9 @@ bool run_merge_files(const Merge& asked, const std::vector<FileTensor>& tensors,
     const size_t begin = (piece - first_piece[t]) * elements[t];
     const size_t end = std::min(begin + elements[t], tensors[t].tensor.numel);
     std::vector<int64_t> own(merge.histogram ? bins : 0);
-    Scratch* const scratch = scratches.take();
-    Piece(merge, tensors[t], files, *scratch, begin, end).run(blocks.stats(t, begin / kBlock), own.data());
+    Scratch& scratch = scratches.take();
+    Piece(merge, tensors[t], files, scratch, begin, end).run(blocks.stats(t, begin / kBlock), own.data());
+    scratch.release_to(0);
     scratches.give_back(scratch);
     if (!merge.histogram) return;
     const std::lock_guard<std::mutex> lock(histogram_mutex);

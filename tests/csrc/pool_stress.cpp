@@ -1,5 +1,9 @@
 // Many calls of the thread pool from several threads: all work is done once, stops and exceptions come through.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <stdexcept>
 #include <thread>
@@ -45,6 +49,31 @@ void a_poll_stops_it() {
   expect(!finished, "the work went on");
 }
 
+void a_child_forked_by_a_poll_does_no_more_work() {
+  const pid_t parent = getpid();
+  pid_t child = -1;
+  std::atomic<int> done_by_child{0};
+  bool told = false;
+  try {
+    negmerge::parallel_for(
+        500, 4,
+        [&](size_t) {
+          if (getpid() != parent) done_by_child++;
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        },
+        [&] {
+          if (child == -1) child = fork();
+          return false;
+        });
+  } catch (const std::runtime_error&) {
+    told = true;
+  }
+  if (getpid() != parent) _exit(told && done_by_child == 0 ? 0 : 1);
+  int status = 1;
+  expect(child > 0 && waitpid(child, &status, 0) == child && status == 0, "a forked child worked on, or was not told");
+  expect(!told, "a parent was told what only concerns its child");
+}
+
 }  // namespace
 
 int main() {
@@ -57,6 +86,7 @@ int main() {
   for (std::thread& caller : callers) caller.join();
   an_exception_comes_through();
   a_poll_stops_it();
+  a_child_forked_by_a_poll_does_no_more_work();
   all_work_is_done_once(1000);
   return failures == 0 ? 0 : 1;
 }
