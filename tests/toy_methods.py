@@ -11,8 +11,10 @@ import torch
 from negmerge.checkpoint import load_weights, save_weights
 from negmerge.console import Reporter
 from negmerge.data.examples import Examples
+from negmerge.keys import content_key
 from negmerge.methods.interface import Candidate, Context, Method, OwnTraining, Written
-from negmerge.recipe import Section, Training
+from negmerge.recipe import Axis, Number, Section, Training
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -30,17 +32,17 @@ class Ascended(Candidate):
 
     scaled = False
 
-    def __init__(self, context: Context, rate: float) -> None:
+    def __init__(self, context: Context, rate: float, spec: Training) -> None:
         self.name = f"ascent-{rate:g}"
         self.title = f"rate {rate:g}"
-        self.key = f"{self.name} {context.base.key} {context.training_key}"
+        self.key = content_key(self.name, context.base_sha256, context.training_key)
         self._context = context
         self._rate = rate
+        self._spec = spec
         self._trained = context.folder.trained(self.name)
 
     def trainings(self) -> Sequence[OwnTraining]:
-        spec = Training(epochs=1, learning_rate=max(self._rate, 1e-9), batch_size=1024)
-        return [OwnTraining(spec, ("forget",), self._trained, self.key)]
+        return [OwnTraining(self._spec, ("forget",), self._trained, self.key)]
 
     def prepare(self, reporter: Reporter) -> float:
         if self._trained.finished(self.key) is None:
@@ -90,7 +92,7 @@ class Perturbed(Candidate):
     name = title = "perturbed"
 
     def __init__(self, context: Context) -> None:
-        self.key = f"perturbed {context.base.key} {context.training_key}"
+        self.key = content_key("perturbed", context.base_sha256, context.training_key)
         self._context = context
 
     def prepare(self, reporter: Reporter) -> float:
@@ -115,16 +117,17 @@ class Perturbed(Candidate):
 
 
 class Rates(Section):
-    """rates: of the one step, to choose among."""
+    """rates: of the one step, to choose among. training: what a plan says of it."""
 
-    rates: tuple[float, ...] = RATES
+    rates: Axis[Number] = Field(default_factory=lambda: [*RATES])
+    training: Training = Training(epochs=1, learning_rate=1.0, batch_size=1024)
 
 
 def _ascents(name: str, title: str, options: Rates) -> Method:
     def candidates(context: Context) -> Sequence[Candidate]:
-        return [Ascended(context, rate) for rate in options.rates]
+        return [Ascended(context, rate, options.training) for rate in options.rates]
 
-    return Method(title, candidates)
+    return Method(title, candidates, merges=())
 
 
 def _perturbed(context: Context) -> Sequence[Candidate]:
@@ -132,4 +135,4 @@ def _perturbed(context: Context) -> Sequence[Candidate]:
 
 
 ASCENT = replace(_ascents("ascent", "Ascent", Rates()), options=Rates, configured=_ascents)
-PERTURBATION = Method("Perturbation", _perturbed)
+PERTURBATION = Method("Perturbation", _perturbed, merges=())

@@ -104,7 +104,8 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _basis(results: Results) -> str:
     images, base = results.images["validation"], results.rows[0].validation
     forget, retain = (
-        _range([getattr(member.validation, part) for member in results.pool]) for part in ("forget", "retain")
+        _range([getattr(member.validation, part) for member in results.pool if member.validation is not None])
+        for part in ("forget", "retain")
     )
     kind = "training images" if results.forgets_training_images else "images"
     return (

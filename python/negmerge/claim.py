@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from negmerge_ext.errors import OutputExistsError
+from negmerge_ext.errors import OutputError, OutputExistsError
 
 from .errors import RecipeError
 from .recipe import Recipe
@@ -17,21 +18,48 @@ _LISTED = 5
 _ELSEWHERE = "Give another folder (-o)"
 
 
-def claim(folder: RunFolder, recipe: Recipe, text: str, *, overwrite: bool) -> None:
+def claim(folder: RunFolder, recipe: Recipe, text: str, *, overwrite: bool | None) -> None:
     """Make ``folder`` that of ``recipe``, and keep the recipe's ``text`` there.
 
     Raises what :func:`require_claimable` does, before anything is changed.
     """
     require_claimable(folder, recipe, overwrite=overwrite)
+    if _written(folder) == text:
+        return
     with appearing_complete(folder.recipe) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def require_claimable(folder: RunFolder, recipe: Recipe, *, overwrite: bool) -> None:
+def _written(folder: RunFolder) -> str | None:
+    """The recipe's text as it is there; ``None`` if it cannot be read."""
+    try:
+        return folder.recipe.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def require_free(folder: RunFolder) -> None:
+    """Raise what beginning to work in the folder would: :class:`~negmerge.errors.BusyError` if another
+    process does, :class:`~negmerge_ext.errors.OutputError` if it cannot be made or written to. Nothing is
+    made.
+    """
+    there = next(
+        place for place in (folder.root.absolute(), *folder.root.absolute().parents) if place.exists()
+    )
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OutputError(
+            "cannot be the folder of a run: it cannot be written to", path=there, remedy=_ELSEWHERE
+        )
+    if folder.root.is_dir():
+        with folder.locked():
+            pass
+
+
+def require_claimable(folder: RunFolder, recipe: Recipe, *, overwrite: bool | None) -> None:
     """Raise :class:`~negmerge_ext.errors.OutputExistsError` if ``folder`` cannot be that of ``recipe``.
 
     overwrite: it may be another recipe's, whose results are then replaced, or that of a recipe that can no
-    longer be read.
+    longer be read; ``None``: that is nothing that the caller offers.
     """
     there = sorted(path.name for path in folder.root.iterdir())
     if there:
@@ -41,11 +69,11 @@ def require_claimable(folder: RunFolder, recipe: Recipe, *, overwrite: bool) -> 
             raise OutputExistsError(
                 f"holds the run of a recipe that differs from this one in {', '.join(changed)}",
                 path=folder.root,
-                remedy=f"{_ELSEWHERE}, or overwrite=True (--overwrite) to recompute here what changed",
+                remedy=_or_overwrite("to recompute here what changed", overwrite),
             )
 
 
-def _earlier(folder: RunFolder, there: list[str], *, overwrite: bool) -> Recipe | None:
+def _earlier(folder: RunFolder, there: list[str], *, overwrite: bool | None) -> Recipe | None:
     """The recipe that the folder, in which ``there`` is, belongs to.
 
     ``None`` if the folder is a run's, the recipe cannot be read, and it may be overwritten.
@@ -59,8 +87,7 @@ def _earlier(folder: RunFolder, there: list[str], *, overwrite: bool) -> Recipe 
             raise OutputExistsError(
                 f"holds a run whose recipe cannot be read any more: {problem}",
                 path=folder.root,
-                remedy=f"Mend that file. {_ELSEWHERE}, or overwrite=True (--overwrite) to go on here with "
-                "this recipe",
+                remedy=f"Mend that file. {_or_overwrite('to go on here with this recipe', overwrite)}",
             ) from problem
         more = ", …" if len(there) > _LISTED else ""
         why = f". Its recipe cannot be read: {problem}" if folder.recipe.is_file() else ""
@@ -69,6 +96,10 @@ def _earlier(folder: RunFolder, there: list[str], *, overwrite: bool) -> Recipe 
             path=folder.root,
             remedy=_ELSEWHERE,
         ) from problem
+
+
+def _or_overwrite(why: str, overwrite: bool | None) -> str:
+    return _ELSEWHERE + ("" if overwrite is None else f", or --overwrite (overwrite=True) {why}")
 
 
 def _changed_keys(old: Any, new: Any, key: str = "") -> list[str]:

@@ -89,7 +89,7 @@ def evaluate_checkpoints(
     such weights.
     """
     sources = [open_checkpoint(file) for file in files]
-    with opened(recipe, recipe_text, root) as (task, folder):
+    with opened(recipe, recipe_text, root, overwrite=None) as (task, folder):
         base = Checkpoint(folder.base.file, task.base_key, 0.0)
         # Heads come from the base's text tower; what is linearised is the base.
         if knows_text(recipe.model.name) or recipe.pool.linearised:
@@ -131,7 +131,9 @@ def _evaluated(
     linearised = task.recipe.pool.linearised and not (reference and digest == reference[1])
     artefact = folder.evaluated(digest[:16])
     kind = ["linearised"] if linearised else []
-    key = content_key("evaluated, finite", digest, base.key, task.division_key, measures, *kind)
+    # What heads belong to, or what is expanded.
+    bits = base.sha256 if linearised or knows_text(task.recipe.model.name) else None
+    key = content_key("evaluated, finite", digest, base.key, bits, task.division_key, measures, *kind)
     if (recorded := finished(artefact, key, EvaluatedFile.from_dict)) is not None:
         return replace(recorded, file=str(source.path))
     artefact.begin()

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .checkpoint import load_weights, save_weights
-from .keys import derived_seed
+from .file_checksum import sha256_of
+from .keys import content_key, derived_seed
+from .methods.interface import Checkpoint
 from .recipe import Training
 from .results import Member
 from .task import Task
@@ -57,4 +59,20 @@ def finetune(task: Task, base: Path, job: Job, epoch_done: Callable[[], None]) -
         loss=loss,
         seconds=seconds,
         device=str(task.compute.device),
+        scored=task.division_key,
+        sha256=sha256_of([job.out]),
     )
+
+
+def scored(task: Task, base: Path, path: Path, member: Member) -> Member:
+    """``member``, whose checkpoint is ``path``, with its accuracies on the images of ``task``."""
+    model = load_weights(task.build_tuned(base), path)
+    return replace(member, validation=task.evaluation.scores(model, "validation"), scored=task.division_key)
+
+
+def member_checkpoint(path: Path, key: str, member: Member) -> Checkpoint:
+    """A finished fine-tuning for those who merge it; key: of what it was made from.
+
+    Made again on a GPU it has other bits under the same key, so these are part of the checkpoint's.
+    """
+    return Checkpoint(path, content_key(key, member.sha256), member.seconds)

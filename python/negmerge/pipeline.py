@@ -100,7 +100,7 @@ def finetune(
 
 @contextmanager
 def opened(
-    recipe: Recipe, recipe_text: str, root: Path, *, overwrite: bool = False, way: Way | None = None
+    recipe: Recipe, recipe_text: str, root: Path, *, overwrite: bool | None, way: Way | None = None
 ) -> Iterator[tuple[Task, RunFolder]]:
     """Within the block: the setting of a run, and its folder, which nobody else works in.
 
@@ -120,6 +120,7 @@ def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned 
     """What a run offers to its methods; pool: ``None`` for those that take nothing of it."""
     return Context(
         base=base,
+        base_sha256=base.sha256 if base.path.exists() else "",
         pool=() if pool is None else pool.checkpoints,
         build_model=task.build_model,
         build_tuned=partial(task.build_tuned, base.path),
@@ -134,9 +135,9 @@ def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned 
 
 
 def _pool(task: Task, base: Checkpoint, folder: RunFolder, reporter: Reporter, way: Way) -> Finetuned:
-    if not way.online:
-        require_online(member_keys(task, base), folder)
-    merging = OnlineMerging(base, merges_of(task.recipe.methods), folder) if way.online else None
+    merges = merges_of(task.recipe.methods) if way.online else None
+    require_online(member_keys(task, base), merges, folder)
+    merging = None if merges is None else OnlineMerging(base, merges, folder)
     devices = way.devices
     if devices is None:
         devices = all_devices() if task.recipe.device == "auto" else (str(task.compute.device),)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from .agreement import Agreement, pool_agreement
 from .console import Reporter, Stage
 from .devices import CPU
-from .finetuning import Job, finetune
+from .finetuning import Job, finetune, member_checkpoint, scored
 from .keys import content_key
 from .methods.interface import Checkpoint, OnlinePool
 from .recipe import Pool, Training
@@ -45,8 +46,8 @@ class Merging(Protocol):
     def dropped(self, keys: Sequence[str]) -> list[Member]:
         """The first members of the pool, which were merged and dropped earlier."""
 
-    def merge(self, checkpoint: Checkpoint, member: Member) -> None:
-        """Merge the next one and drop its file."""
+    def merge(self, path: Path, key: str, member: Member) -> None:
+        """Merge the next one, and drop its file."""
 
     def finish(self) -> tuple[OnlinePool, Agreement | None]:
         """What all of them gave."""
@@ -96,13 +97,10 @@ def finetune_pool(
         if member is not None:
             known[number] = member
 
-    def checkpoint(number: int) -> Checkpoint:
-        return Checkpoint(folder.member(number).file, keys[number], known[number].seconds)
-
     def merge_what_is_next() -> None:
         nonlocal merged
         while merging is not None and merged in known:
-            merging.merge(checkpoint(merged), known[merged])
+            merging.merge(folder.member(merged).file, keys[merged], known[merged])
             folder.member(merged).remove()
             merged += 1
 
@@ -112,6 +110,7 @@ def finetune_pool(
     if taken := len(known):
         reporter.note(f"{taken} of {len(keys)} fine-tunings: taken from {folder.pool}")
     missing = [number for number in range(len(keys)) if number not in known]
+    _score_on_these_images(known, merged, keys, task, base, folder, reporter)
     merge_what_is_next()
     if missing:
         jobs = (Job(number, trainings[number], folder.member(number).file) for number in missing)
@@ -129,12 +128,40 @@ def finetune_pool(
                 _tell(stage, len(known), task.recipe.pool, job.training, member, len(keys))
                 merge_what_is_next()
     folder.remove_members_from(len(keys))
-    checkpoints = [checkpoint(number) for number in range(len(keys))]
     members = [known[number] for number in range(len(keys))]
+    checkpoints = [
+        member_checkpoint(folder.member(number).file, key, member)
+        for number, (key, member) in enumerate(zip(keys, members, strict=True))
+    ]
     if merging is not None:
         online, agreement = merging.finish()
         return Finetuned(checkpoints, members, online, agreement)
     return Finetuned(checkpoints, members, None, pool_agreement(base, checkpoints, folder, reporter))
+
+
+def _score_on_these_images(
+    known: dict[int, Member],
+    dropped: int,
+    keys: Sequence[str],
+    task: Task,
+    base: Checkpoint,
+    folder: RunFolder,
+    reporter: Reporter,
+) -> None:
+    """Give the members in ``known`` accuracies on the images of ``task``; they were fine-tuned for it, and
+    perhaps scored when other images were to be retained. The first ``dropped`` have no checkpoint any more.
+    """
+    others = [number for number, member in known.items() if member.scored != task.division_key]
+    for number in (number for number in others if number < dropped):
+        known[number] = replace(known[number], validation=None)
+    if not (there := [number for number in others if number >= dropped]):
+        return
+    with reporter.stage(f"Scoring {len(there)} fine-tunings", len(there)) as stage:
+        for number in there:
+            artefact = folder.member(number)
+            known[number] = scored(task, base.path, artefact.file, known[number])
+            artefact.finish(keys[number], asdict(known[number]))
+            stage.advance()
 
 
 _Run = Callable[[Iterator[Job], Callable[[], None], Callable[[Job], bool]], Iterator[tuple[Job, Member]]]

@@ -14,9 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     PlainValidator,
-    PositiveFloat,
     model_serializer,
     model_validator,
 )
@@ -25,12 +23,22 @@ from .data import DATA_SETS
 from .keys import content_key
 from .methods import METHODS, REFERENCE
 from .models import MODELS, knows_text
-from .registry import suggestion
 
 if TYPE_CHECKING:
     from .methods.interface import Method
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{'true' if value else 'false'} is not a number")
+    return value
+
+
+#: A number that may have decimals; YAML's 1e-3 is text.
+Number = Annotated[float, BeforeValidator(_no_flag)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
 #: Whole numbers are written as such: neither 1.0 nor true is one. What is beyond a bound is no recipe of this
 #: field but a slip, which would end in a lack of memory, or never.
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -42,11 +50,12 @@ Images = Annotated[int, Field(strict=True, ge=1, le=2**20)]
 Pixels = Annotated[int, Field(strict=True, ge=0, le=1024)]
 Operations = Annotated[int, Field(strict=True, ge=0, le=100)]
 Epoch = Annotated[int, Field(strict=True, ge=1, le=100_000)]
-Strength = Annotated[float, Field(ge=0, le=100)]
+Strength = Annotated[Number, Field(ge=0, le=100)]
 Flag = Annotated[bool, Field(strict=True)]
-Smoothing = Annotated[float, Field(ge=0, lt=1)]
-Magnitude = Annotated[float, Field(ge=0, le=10)]
-Area = Annotated[float, Field(gt=0, le=1)]
+Momentum = Annotated[Number, Field(ge=0, lt=1)]
+Smoothing = Annotated[Number, Field(ge=0, lt=1)]
+Magnitude = Annotated[Number, Field(ge=0, le=10)]
+Area = Annotated[Number, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -198,10 +207,10 @@ class Training(Section):
     """
 
     epochs: Epochs
-    learning_rate: PositiveFloat
+    learning_rate: Positive
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NonNegativeFloat = 0.0
+    momentum: Momentum = 0.9
+    weight_decay: NotNegative = 0.0
     label_smoothing: Smoothing = 0.0
     crop: Pixels = 0
     resized_crop: Area = 1.0
@@ -216,7 +225,7 @@ class Training(Section):
     schedule: Schedule = "cosine"
     milestones: Annotated[list[Epoch], AfterValidator(_rising)] = []
     decay: Share = 0.1
-    clip: PositiveFloat | None = 1.0
+    clip: Positive | None = 1.0
 
     @model_validator(mode="after")
     def _fits_together(self) -> Training:
@@ -271,10 +280,10 @@ class Pool(Section):
     """
 
     epochs: Axis[Epochs]
-    learning_rate: Axis[PositiveFloat]
+    learning_rate: Axis[Positive]
     optimizer: Axis[Literal["adamw", "sgd"]] = ["adamw"]
-    momentum: Axis[Annotated[float, Field(ge=0, lt=1)]] = [0.9]
-    weight_decay: Axis[NonNegativeFloat] = [0.0]
+    momentum: Axis[Momentum] = [0.9]
+    weight_decay: Axis[NotNegative] = [0.0]
     label_smoothing: Axis[Smoothing] = [0.0]
     crop: Axis[Pixels] = [0]
     resized_crop: Axis[Area] = [1.0]
@@ -289,7 +298,7 @@ class Pool(Section):
     schedule: Schedule = "cosine"
     milestones: Annotated[list[Epoch], AfterValidator(_rising)] = []
     decay: Share = 0.1
-    clip: PositiveFloat | None = 1.0
+    clip: Positive | None = 1.0
     freeze: Annotated[list[str], BeforeValidator(_as_list)] = []
     freeze_statistics: Flag = True
     linearised: Flag = False
@@ -340,16 +349,17 @@ class Search(Section):
     """
 
     objective: Literal["forget", "gap"] = "forget"
-    retain_ratio: Annotated[float, Field(gt=0, le=1)] = 0.95
+    retain_ratio: Annotated[Number, Field(gt=0, le=1)] = 0.95
     points: Annotated[int, Field(strict=True, ge=2, le=10_001)] = 21
     refinements: Annotated[int, Field(strict=True, ge=0, le=10)] = 1
-    limit: Annotated[float, Field(ge=1, le=1000)] = 8.0
+    limit: Annotated[Number, Field(ge=1, le=1000)] = 8.0
 
 
 class ChosenMethod(Section):
     """A method. Its name alone will do, or hyper-parameters of its own stand beside it.
 
-    options: those that are not the method's defaults; a recipe writes ``{name: ties, density: 0.1}``.
+    options: what its hyper-parameters are; a plain ``Section`` stands for its defaults. A recipe has them
+    beside the name: ``{name: ties, density: 0.1}``.
     """
 
     name: str
@@ -364,21 +374,25 @@ class ChosenMethod(Section):
         name = given.pop("name", None)
         if not isinstance(name, str):
             raise ValueError("a method is its name, or {name: ..., and values of its hyper-parameters}")
+        if (plain := name.partition(":")[0]) != name and plain in METHODS.names:
+            raise ValueError(f"hyper-parameters stand beside the name: {{name: {plain}, ...}}")
         METHODS.check(name)
         if not given:
             return {"name": name}
         kind = METHODS.get(name).options
-        for key in given:
-            if key not in kind.model_fields:
-                known = suggestion(str(key), kind.model_fields) if kind.model_fields else "; it has none"
-                raise ValueError(f"method {name} has no hyper-parameter {key!r}{known}")
         options = kind.model_validate(given)
         return {"name": name, "options": options if options != kind() else Section()}
 
     @model_serializer
     def _as_written(self) -> Any:
-        changed = self._changed
-        return {"name": self.name, **changed} if changed else self.name
+        """With all hyper-parameters: their defaults may be others one day."""
+        options = self.all_options
+        return {"name": self.name, **options} if options else self.name
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """Its hyper-parameters by name, those too that a recipe leaves to their defaults."""
+        return {**METHODS.get(self.name).options().model_dump(mode="json"), **self._changed}
 
     @property
     def _changed(self) -> dict[str, Any]:
@@ -401,6 +415,11 @@ class ChosenMethod(Section):
             return found
         words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changed.items())
         return found.configured(self.called, f"{found.title} ({words})", self.options)
+
+
+def _told_apart(methods: list[ChosenMethod]) -> list[ChosenMethod]:
+    _distinct([one.called for one in methods])
+    return methods
 
 
 class Recipe(Section):
@@ -429,7 +448,12 @@ class Recipe(Section):
     training: Training | None = None
     pool: Pool
     search: Search = Search()
-    methods: Axis[ChosenMethod] = [ChosenMethod(name=name) for name in ("single", "uniform", "negmerge")]
+    methods: Annotated[
+        list[ChosenMethod],
+        BeforeValidator(_as_list),
+        Field(min_length=1, max_length=1000),
+        AfterValidator(_told_apart),
+    ] = [ChosenMethod(name=name) for name in ("single", "uniform", "negmerge")]
 
     @property
     def data_sets(self) -> list[Data]:

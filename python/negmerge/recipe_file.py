@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import RecipeError
-from .recipe import Recipe
+from .methods import METHODS
+from .recipe import ChosenMethod, Recipe
 from .registry import suggestion
 
 _Location = tuple[int | str, ...]
@@ -139,9 +140,11 @@ def _explain(error: ErrorDetails, root: yaml.MappingNode) -> str:
     kind, location = error["type"], error["loc"]
     *parents, last = location or ("",)
     if kind in ("extra_forbidden", "invalid_key"):
-        section = _section(parents)
+        known = _section(parents, root).model_fields
         within = f" in {_dotted(parents)}" if parents else ""
-        said = f"unknown key {str(last)!r}{within}{suggestion(str(last), section.model_fields)}"
+        said = f"unknown key {str(last)!r}{within}" + (
+            suggestion(str(last), known) if known else ": it has none"
+        )
     elif kind == "missing":
         said = f"{_dotted(location)} is missing"
     else:
@@ -190,15 +193,27 @@ def _dotted(location: Sequence[int | str]) -> str:
     return text.removeprefix(".") or "recipe"
 
 
-def _section(location: Sequence[int | str]) -> type[BaseModel]:
-    """The section of the data model that ``location`` leads to."""
+def _section(location: Sequence[int | str], root: yaml.MappingNode) -> type[BaseModel]:
+    """The section of the data model that ``location`` leads to; of a method, that of its hyper-parameters."""
     section: type[BaseModel] = Recipe
-    for part in (part for part in location if isinstance(part, str)):
+    for place, part in enumerate(location):
+        if isinstance(part, int):
+            if section is ChosenMethod:
+                section = METHODS.get(_method_at(location[:place], part, root)).options
+            continue
         annotation = section.model_fields[part].annotation
         section = next(
             kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)
         )
     return section
+
+
+def _method_at(location: Sequence[int | str], number: int, root: yaml.MappingNode) -> str:
+    """The name of a method, whose hyper-parameters were looked at and which has one therefore."""
+    (node,) = (value for key, value in root.value if key.value == location[0])
+    chosen = node.value[number] if isinstance(node, yaml.SequenceNode) else node
+    (name,) = (value.value for key, value in chosen.value if key.value == "name")
+    return str(name)
 
 
 def _kinds(annotation: Any) -> list[Any]:

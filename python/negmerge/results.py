@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import distributions, version
 from typing import Any
 
-from pydantic import ValidationError
-
 import negmerge_ext
 
 from .agreement import Agreement
@@ -94,21 +92,26 @@ def _measures(plain: dict[str, Any] | None) -> Measures | None:
 class Member:
     """A fine-tuning.
 
-    file: its checkpoint, which may not have been kept. validation: accuracies. loss: of the last epoch.
-    seconds: of training, on ``device``.
+    file: its checkpoint, which may not have been kept. validation: accuracies; ``None`` of one that was not
+    kept and was scored on other data. loss: of the last epoch. seconds: of training, on ``device``. scored:
+    content key of the images that ``validation`` is of. sha256: of the checkpoint. Results of earlier
+    versions have neither.
     """
 
     file: str
     hyperparameters: dict[str, Any]
-    validation: Scores
+    validation: Scores | None
     loss: float
     seconds: float
     device: str = "cpu"
+    scored: str = ""
+    sha256: str = ""
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Member:
         """The inverse of :func:`dataclasses.asdict`."""
-        return cls(**{**plain, "validation": Scores(**plain["validation"])})
+        scores = plain["validation"]
+        return cls(**{**plain, "validation": None if scores is None else Scores(**scores)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +156,17 @@ class Results:
 
     @property
     def methods(self) -> dict[str, Method]:
-        """The recipe's methods by the names that rows have, as far as this version knows them."""
-        found = {}
-        for written in self.recipe["methods"]:
-            try:
-                chosen = ChosenMethod.model_validate(written)
-            except ValidationError:
-                continue
-            found[chosen.called] = chosen.method
-        return found
+        """The recipe's methods, by the names that rows have."""
+        return {name: chosen.method for name, chosen in self._chosen.items()}
+
+    def options_of(self, row: Row) -> dict[str, Any]:
+        """The hyper-parameters of a row's method, by name."""
+        chosen = self._chosen.get(row.method)
+        return {} if chosen is None else chosen.all_options
+
+    @property
+    def _chosen(self) -> dict[str, ChosenMethod]:
+        return {one.called: one for one in map(ChosenMethod.model_validate, self.recipe["methods"])}
 
     def average_gap(self, row: Row) -> float | None:
         """Of a row to Retrain on the test split, in [0, 1]; ``None`` without Retrain."""

@@ -27,12 +27,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
+from negmerge_ext.checkpoint.disk import write_errors
 from negmerge_ext.errors import OutputExistsError
 
 from .folder_lock import locked
@@ -229,16 +233,33 @@ def _remove_empty(folder: Path) -> None:
 
 @contextmanager
 def appearing_complete(path: Path) -> Iterator[Path]:
-    """A path to write to within the block; what was written becomes ``path`` at its end, durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A path to write to within the block; what was written becomes ``path`` at its end, durably.
+
+    Raises :class:`~negmerge_ext.errors.DiskSpaceError` if there is no room for it, and
+    :class:`~negmerge_ext.errors.OutputError` if it cannot be written for another reason.
+    """
     unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        yield unfinished
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with write_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.touch()
+            mode = unfinished.stat().st_mode
+            yield unfinished
+            with unfinished.open("rb") as written:
+                os.fsync(written.fileno())
+            unfinished.chmod(mode)  # what safetensors writes in its place is the owner's alone
+            unfinished.replace(path)
+        except SafetensorError as problem:
+            raise _of_the_system(problem) from problem
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()
+
+
+def _of_the_system(problem: SafetensorError) -> OSError:
+    """The system's error that safetensors tells of in words."""
+    number = re.search(r"os error (\d+)", str(problem))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(problem))
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

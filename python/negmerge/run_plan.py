@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from negmerge_ext.errors import DeviceError, NegmergeError
 
-from .claim import require_claimable
+from .claim import require_claimable, require_free
 from .clip_base import clip_key, kept_clip
 from .compute import CPU, Compute
 from .data.divided import DataSet
@@ -22,11 +22,11 @@ from .keys import content_key, derived_seed
 from .methods.interface import Candidate, Checkpoint, Context, Method, OwnTraining, Searched
 from .models import knows_text
 from .models.without_memory import built_without_memory
-from .online import merges_of
+from .online import merged_online, merges_of, require_online
 from .pipeline import Way
 from .pool import member_keys
 from .recipe import Recipe, Training
-from .run_folder import RunFolder
+from .run_folder import Artefact, RunFolder
 from .schedule import steps_per_epoch, total_steps
 from .task import Task
 from .torch_settings import settings
@@ -64,9 +64,9 @@ class RunPlan:
 
     forgotten: the forget set in words. device, threads, precision: as the recipe or the caller says. base:
     ``None`` if it is published weights, as ``pretrained`` says. own_trainings: of methods that train by
-    themselves, by title. methods: searches of a coefficient, by method. searches: of all of them, what
-    methods share counted once. points: coefficients that a search tries at least. problems: what would keep
-    the run from beginning.
+    themselves, by method; what they share is the first's. methods: searches of a coefficient, by method.
+    searches: of all of them, what methods share counted once. points: coefficients that a search tries at
+    least. problems: what would keep the run from beginning.
     """
 
     name: str
@@ -94,7 +94,7 @@ class RunPlan:
             "base": None if self.base is None else asdict(self.base),
             "pool": asdict(self.pool),
             "data": [asdict(one) for one in self.data],
-            "own_trainings": {title: asdict(one) for title, one in self.own_trainings.items()},
+            "own_trainings": {method: asdict(one) for method, one in self.own_trainings.items()},
             "problems": [str(problem) for problem in self.problems],
         }
 
@@ -112,11 +112,15 @@ def plan_run(recipe: Recipe, root: Path, *, overwrite: bool = False, way: Way | 
     folder = RunFolder(root)
     device, here = recipe.device if way.devices is None else ", ".join(way.devices), recipe
     with _kept(problems):
+        require_free(folder)
+    with _kept(problems):
         if root.is_dir():
             require_claimable(folder, recipe, overwrite=overwrite)
+    merges: Collection[str] | None = None
     with _kept(problems):
         if way.online:
-            merges_of(recipe.methods)
+            merges = ()
+            merges = merges_of(recipe.methods)
     try:
         Compute.of(recipe)
     except (DeviceError, RecipeError) as problem:
@@ -124,7 +128,11 @@ def plan_run(recipe: Recipe, root: Path, *, overwrite: bool = False, way: Way | 
         here = recipe.model_copy(update={"device": "cpu", "precision": "auto"})
     with settings(CPU.device, recipe.threads):
         task, sets, data = _prepared(here, problems)
-        finished = _Finished.of(task, folder) if task is not None and here is recipe else _Finished()
+        finished = _Finished()
+        if task is not None and here is recipe:
+            finished = _Finished.of(task, folder, merges)
+            with _kept(problems):
+                require_online(finished.member_keys, merges, folder)
     train = {
         part: None if task is None else task.counts("train")["train"][part] for part in ("forget", "retain")
     }
@@ -132,12 +140,15 @@ def plan_run(recipe: Recipe, root: Path, *, overwrite: bool = False, way: Way | 
         train["forget"] = len(sets[0].splits.train)
     learnt = [None if one is None else len(one.splits.train) for one in sets]
     context = _context(recipe, folder, finished)
-    searches, own_trainings = {}, {}
+    searches, own_trainings, counted = {}, {}, set[Artefact]()
     for chosen in recipe.methods:
         candidates = _candidates(chosen.method, context)
         searches[chosen.called] = {one.name for one in candidates if one.scaled}
-        if trainings := [training for one in candidates for training in one.trainings()]:
-            own_trainings[chosen.method.title] = _own(trainings, train, finished)
+        # Those that methods share are one: they are recorded in one place.
+        trainings = {training.artefact: training for one in candidates for training in one.trainings()}
+        if own := [training for place, training in trainings.items() if place not in counted]:
+            own_trainings[chosen.called] = _own(own, train, finished)
+        counted |= trainings.keys()
     return RunPlan(
         name=recipe.name,
         folder=str(root),
@@ -247,16 +258,20 @@ def _in_words(recipe: Recipe) -> str:
 class _Finished:
     """How many trainings of each kind need not be repeated.
 
-    base_key, training_key: content keys as :class:`Context` has them, where it is worth asking for them.
+    Keys, of the members of the pool and as :class:`Context` has them, are there where it is worth asking for
+    them; base_sha256 if the base is.
     """
 
     base: int = 0
     members: int = 0
+    member_keys: Sequence[str] = ()
     base_key: str | None = None
+    base_sha256: str = ""
     training_key: str | None = None
 
     @classmethod
-    def of(cls, task: Task, folder: RunFolder) -> _Finished:
+    def of(cls, task: Task, folder: RunFolder, merges: Collection[str] | None) -> _Finished:
+        """merges: by which methods all members are merged online; ``None``: they are kept."""
         clip = knows_text(task.recipe.model.name)
         # Keys take a checksum of all images: where no training is recorded none is asked for.
         if not folder.base.record.exists() and not (clip and task.recipe.training is not None):
@@ -264,12 +279,16 @@ class _Finished:
         key = clip_key(task) if clip else task.base_key
         base = Checkpoint(folder.base.file, key, 0.0)
         kept = folder.base.finished(key) is not None or (clip and kept_clip(key).finished(key) is not None)
-        keys = member_keys(task, base) if base.path.exists() else []
-        members = [folder.member(number).finished(one) for number, one in enumerate(keys)]
+        there = base.path.exists()
+        keys = member_keys(task, base) if there else []
+        dropped = 0 if merges is None else merged_online(keys, merges, folder)
+        members = [folder.member(number).finished(key) for number, key in list(enumerate(keys))[dropped:]]
         return cls(
             base=int(kept),
-            members=sum(facts is not None for facts in members),
+            members=dropped + sum(facts is not None for facts in members),
+            member_keys=keys,
             base_key=key,
+            base_sha256=base.sha256 if there else "",
             training_key=content_key(key, task.division_key),
         )
 
@@ -293,6 +312,7 @@ def _context(recipe: Recipe, folder: RunFolder, finished: _Finished) -> Context:
     ]
     return Context(
         base=Checkpoint(folder.base.file, finished.base_key or "base", 0.0),
+        base_sha256=finished.base_sha256,
         pool=pool,
         build_model=_not_now,
         build_tuned=_not_now,

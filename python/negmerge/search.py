@@ -52,8 +52,10 @@ class LeastForget:
         self._floor = floor
 
     def preference(self, point: Point) -> tuple[float, ...]:
-        """Sorts points, the one to choose first: those that qualify, forget most, retain most, move least."""
-        return point.retain < self._floor, point.forget, -point.retain, point.coefficient
+        """Sorts points, the one to choose first: those that qualify, or else are closest to it, forget most,
+        retain most, move least.
+        """
+        return max(0.0, self._floor - point.retain), point.forget, -point.retain, point.coefficient
 
     def may_improve_beyond(self, last: Point, best: Point) -> bool:
         """Whether to try larger coefficients than ``last``'s, the largest so far.

@@ -56,7 +56,7 @@ class Task:
         seed = derived_seed("split", recipe.seed)
         sets = tuple(DataSet.load(spec, seed) for spec in recipe.data_sets)
         if recipe.forget is None:
-            require_other_data(sets[0].images, [one.images for one in sets[1:]])
+            require_other_data(sets[0], sets[1:])
             parts, forgotten = _whole_sets(sets), f"all of {sets[0].label}"
         else:
             recipe = recipe.model_copy(update={"forget": read_index_file(recipe.forget)})
@@ -207,7 +207,8 @@ def _whole_sets(sets: tuple[DataSet, ...]) -> dict[Split, Part]:
 
 def _within(data: DataSet, recipe: Recipe) -> tuple[dict[Split, Part], str]:
     assert recipe.forget is not None
-    chosen = select(recipe.forget, data.images, data.splits, derived_seed("forget", recipe.seed))
+    seed = derived_seed("forget", recipe.seed)
+    chosen = select(recipe.forget, data.images, data.splits, seed, label=data.label)
 
     def part(split: Split) -> Part:
         rows = getattr(chosen, split)

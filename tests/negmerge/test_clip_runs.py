@@ -17,6 +17,7 @@ from negmerge.errors import CorruptImageError, DataError, RecipeError
 from negmerge.models import MODELS
 from negmerge.pipeline import Way
 from negmerge.recipe_file import parse_recipe
+from negmerge.report.pool_table import pool_table
 from negmerge.report.retained_table import retained_table
 from negmerge.results import Results
 from negmerge.run_folder import RunFolder
@@ -224,6 +225,29 @@ def test_a_forget_set_that_the_seed_draws_is_part_of_the_key():
     assert clip_key(tasks[0]) == clip_key(tasks[1])
     assert tasks[0].forget_key != tasks[1].forget_key
     assert tasks[0].forget_key == Task.prepare(parse_recipe(drawn, "recipe")).forget_key
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_other_data_to_retain_is_scored_without_fine_tuning_again(tmp_path, online):
+    save_tiny_clip(tmp_path / "clip")
+    text = PRETRAINED.format(folder=tmp_path / "clip").replace("single, ", "")
+    other = text.replace("[toy-colour, toy-large]", "[toy-large]")
+    way = Way(online=online)
+    run_text(text, tmp_path / "run", way=way)
+    before = checksums(tmp_path / "run")
+    changed = run_text(other, tmp_path / "run", overwrite=True, way=way)
+    fresh = run_text(other, tmp_path / "fresh")
+    assert {one: before[one] for one in before if one.startswith(("pool/", "patches/"))} == {
+        one: digest
+        for one, digest in checksums(tmp_path / "run").items()
+        if one.startswith(("pool/", "patches/"))
+    }
+    if online:
+        assert [member.validation for member in changed.pool] == [None] * 3
+        assert "scored on other images" in " ".join(pool_table(changed).notes)
+    else:
+        assert without_seconds(changed.pool) == without_seconds(fresh.pool)
+    assert [row.validation for row in changed.rows] == [row.validation for row in fresh.rows]
 
 
 def prepared(text: str, root: Path) -> tuple[float, dict[str, torch.Tensor]]:

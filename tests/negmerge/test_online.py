@@ -19,6 +19,7 @@ from negmerge.errors import RecipeError
 from negmerge.pipeline import Way, finetune
 from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
+from negmerge.run_plan import plan_run
 from run_files import without_seconds
 from runs import run_text
 from safetensors.torch import load_file
@@ -72,6 +73,42 @@ def test_a_finished_run_repeats_nothing(text, kept, tmp_path):
     again = run_text(text, tmp_path, reporter, way=ONLINE)
     assert again == results
     assert not reporter.worked
+
+
+def test_some_of_the_methods_in_another_order_repeat_nothing(text, kept, tmp_path):
+    run_text(text, tmp_path, way=ONLINE)
+    fewer = text.replace(METHODS, "negmerge, ties")
+    state = tmp_path / "online" / "state.json"
+    before = state.read_text()
+    rows = run_text(fewer, tmp_path, overwrite=True, way=ONLINE).rows
+    assert [row.method for row in rows] == ["base", "negmerge", "ties"]
+    assert without_seconds(rows) == without_seconds([kept[1].rows[place] for place in (0, 4, 2)])
+    run_text(text, tmp_path, overwrite=True, way=ONLINE)
+    assert state.read_text() == before
+
+
+def test_a_method_that_did_not_merge_a_dropped_pool_is_refused(text, tmp_path):
+    run_text(text, tmp_path, way=ONLINE)
+    more = text.replace(METHODS, f"{METHODS}, {{name: ties, density: 0.3}}")
+    with pytest.raises(RecipeError, match=r"3 of 3 .* not by ties:density=0.3,per=model, .* some of them"):
+        run_text(more, tmp_path, overwrite=True, way=ONLINE)
+    with pytest.raises(RecipeError, match="3 of 3"):
+        run_text(text.replace(METHODS, "magmax"), tmp_path, overwrite=True, way=ONLINE)
+
+
+def test_a_plan_knows_what_was_merged_online(text, tmp_path):
+    run_text(text, tmp_path, way=ONLINE)
+    recipe = parse_recipe(text, "recipe")
+    plan = plan_run(recipe, tmp_path, way=ONLINE)
+    assert (plan.pool.finished, plan.problems) == (3, ())
+    (problem,) = plan_run(recipe, tmp_path).problems
+    assert "3 of 3 fine-tunings were merged online" in str(problem)
+
+
+def test_files_are_called_as_those_of_a_run_that_keeps_its_pool(text, kept, tmp_path):
+    run_text(text, tmp_path, way=ONLINE)
+    names = [sorted(path.name for path in root.glob("patches/*")) for root in (tmp_path, kept[0])]
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("after", [1, 2])

@@ -14,13 +14,14 @@ from negmerge.checkpoint import load_weights
 from negmerge.console import Reporter
 from negmerge.errors import DataError, RecipeError
 from negmerge.evaluate import Scores
+from negmerge.file_checksum import sha256_of
 from negmerge.metrics.average_gap import average_gap
 from negmerge.recipe_file import parse_recipe
 from negmerge.results import Results
 from negmerge.task import Task
 from run_files import checksums, without_seconds
 from runs import Killed, KilledAfter, run_text
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import negmerge_ext
 from negmerge_ext.errors import OutputExistsError
@@ -155,7 +156,7 @@ def test_running_again_repeats_nothing_and_says_so(finished, small_text, capfd):
     assert again == results
     assert capfd.readouterr().err.count("Nothing was recomputed") == 1
     rewritten = {path.name for path in before if path.is_file() and path.stat().st_mtime_ns != before[path]}
-    assert rewritten == {"recipe.yaml", "results.json", "results.png", "report.html", "report.md"}
+    assert rewritten == {"results.json", "results.png", "report.html", "report.md"}
 
 
 def test_killed_runs_go_on_to_the_same_results(finished, small_text, tmp_path):
@@ -233,6 +234,28 @@ def test_what_is_damaged_is_done_again(finished, small_text, tmp_path):
     again = run_text(small_text, run)
     assert without_seconds(again.to_dict()) == without_seconds(results.to_dict())
     assert checksums(run) == checksums(root)
+
+
+def test_a_member_with_other_bits_under_its_key_is_merged_again(finished, small_text, tmp_path):
+    """As a GPU gives them when a fine-tuning is repeated."""
+    root, results = finished
+    run = tmp_path / "run"
+    shutil.copytree(root, run)
+    weights = {name: tensor * 1.5 for name, tensor in load_file(run / "pool" / "001.safetensors").items()}
+    save_file(weights, run / "pool" / "001.safetensors", metadata={"format": "pt"})
+    record = json.loads((run / "pool" / "001.json").read_text())
+    record["sha256"] = sha256_of([run / "pool" / "001.safetensors"])
+    (run / "pool" / "001.json").write_text(json.dumps(record))
+    again = run_text(small_text, run)
+    assert again.rows[4] != results.rows[4]
+    merged = negmerge_ext.merge(
+        run / "base.safetensors",
+        [run / "pool" / f"{number:03d}.safetensors" for number in range(3)],
+        scale=again.rows[4].coefficient,
+    )
+    written = load_file(run / "merged" / "negmerge.safetensors")
+    assert all(torch.equal(merged[name], tensor) for name, tensor in written.items())
+    assert again.rows[1] == results.rows[1], "Retrain takes nothing of the pool"
 
 
 def test_a_run_whose_recipe_is_damaged_can_be_overwritten(finished, small_text, tmp_path):

@@ -63,8 +63,8 @@ def test_methods_have_hyper_parameters_of_their_own(small_text):
     ]
     assert recipe.model_dump(mode="json")["methods"][1:4] == [
         "single",
-        "ties",
-        {"name": "ties", "density": 0.1},
+        {"name": "ties", "density": 0.2, "per": "model"},
+        {"name": "ties", "density": 0.1, "per": "model"},
     ]
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
 
@@ -115,18 +115,20 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
         (
             "uniform, negmerge]",
             "{name: ties, densty: 0.1}]",
-            "methods[2]: method ties has no hyper-parameter 'densty'; did you mean 'density'?",
+            "line 13: unknown key 'densty' in methods[2]; did you mean 'density'?",
         ),
         (
             "uniform, negmerge]",
             "{name: negmerge, density: 0.1}]",
-            "methods[2]: method negmerge has no hyper-parameter 'density'; it has none",
+            "unknown key 'density' in methods[2]: it has none",
         ),
         (
             "uniform, negmerge]",
             "{name: ties, density: 1.5}]",
             "methods[2].density: 1.5 should be less than or equal to 1",
         ),
+        ("uniform, negmerge]", "{name: ties, density: true}]", "methods[2].density: true is not a number"),
+        ("uniform, negmerge]", "'ties:density=0.1']", "stand beside the name: {name: ties, ...}"),
         ("uniform, negmerge]", "{name: tie, density: 1}]", "methods[2]: no method is called 'tie'"),
         ("uniform, negmerge]", "{density: 0.1}]", "methods[2]: a method is its name, or {name: "),
         ("uniform, negmerge]", "ties, {name: ties, density: 0.2}]", "methods: lists a value twice"),

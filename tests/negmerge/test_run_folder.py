@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,9 @@ from pathlib import Path
 import pytest
 from negmerge.errors import BusyError
 from negmerge.run_folder import Artefact, RunFolder, appearing_complete, write_json
+from safetensors import SafetensorError
 
-from negmerge_ext.errors import OutputError, OutputExistsError
+from negmerge_ext.errors import DiskSpaceError, OutputError, OutputExistsError
 
 
 def test_a_stage_is_finished_under_its_own_key_only(tmp_path):
@@ -106,6 +109,34 @@ def test_files_appear_complete_or_not_at_all(tmp_path):
         fail_half_way(target)
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        (SafetensorError("Error: I/O error: No space left on device (os error 28)"), DiskSpaceError),
+        (SafetensorError("Error: something else"), OutputError),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), DiskSpaceError),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), OutputError),
+    ],
+)
+def test_what_cannot_be_written_is_named(tmp_path, problem, kind):
+    def write() -> None:
+        with appearing_complete(tmp_path / "file") as unfinished:
+            unfinished.write_text("half")
+            raise problem
+
+    with pytest.raises(kind, match=f"{tmp_path}/file: "):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_have_the_usual_mode_whoever_writes_them(tmp_path):
+    (tmp_path / "usual").touch()
+    with appearing_complete(tmp_path / "file") as unfinished:
+        unfinished.unlink()
+        unfinished.touch(0o600)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_json_refuses_what_other_readers_would_not_understand(tmp_path):

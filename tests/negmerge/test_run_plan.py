@@ -54,7 +54,7 @@ def test_counts_are_those_of_the_run(small_text, tmp_path):
     plan = plan_run(parse_recipe(text, "recipe"), tmp_path)
     forget, learnt = plan.pool.images, plan.base.images
     assert plan.data[0].images == {"train": learnt, "validation": 449, "test": 450}
-    assert (learnt, plan.own_trainings["Retrain"].images) == (898, 898 - forget)
+    assert (learnt, plan.own_trainings["retrain"].images) == (898, 898 - forget)
     assert (plan.base.steps, plan.base.passing) == (8, 8 * 64)  # of 15
     assert forget == 91  # three steps an epoch, the last of 27 images
     assert plan.pool.models == 6

@@ -39,6 +39,13 @@ def test_monotone_curves_stop_at_the_retain_floor():
     assert not found.at_limit
 
 
+def test_where_nothing_keeps_the_floor_what_comes_closest_is_preferred():
+    ruined, close, closer = Point(1.0, 0.0, 0.1), Point(1.0, 0.4, 0.88), Point(1.0, 0.5, 0.89)
+    keeps = Point(1.0, 0.9, 0.9)
+    order = sorted([ruined, close, closer, keeps], key=LeastForget(0.9).preference)
+    assert order == [keeps, closer, close, ruined]
+
+
 def test_first_grid_has_the_given_points_over_zero_to_one():
     found = searched(lambda x: x, lambda x: 0.0, points=5, refinements=0)
     assert [point.coefficient for point in found.points] == [0.0, 0.25, 0.5, 0.75, 1.0]

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from negmerge.console import Reporter
+from negmerge.errors import RecipeError
 from negmerge.methods import METHODS
 from negmerge.pipeline import run
 from negmerge.recipe_file import parse_recipe
 from negmerge.report.plot import draw
+from negmerge.report.table import headline, table
 from negmerge.results import Results
 from negmerge.run_plan import plan_run
 from safetensors.torch import load_file
@@ -67,10 +69,41 @@ def test_a_plan_counts_what_methods_train_by_themselves(finished, text, tmp_path
     root, _ = finished
     before, after = (plan_run(parse_recipe(text, "recipe"), folder) for folder in (tmp_path, root))
     assert before.methods == {"retrain": 0, "ascent": 0, "perturbation": 1}
-    ascent = before.own_trainings["Ascent"]
-    assert [*before.own_trainings] == ["Retrain", "Ascent"]
+    ascent = before.own_trainings["ascent"]
+    assert [*before.own_trainings] == ["retrain", "ascent"]
     assert (ascent.models, ascent.images, ascent.steps, ascent.finished) == (3, 91, 3, 0)
-    assert after.own_trainings["Ascent"].finished == 3
+    assert after.own_trainings["ascent"].finished == 3
+
+
+def test_what_methods_share_is_planned_once(text, tmp_path):
+    text = text.replace("ascent,", "ascent, {name: ascent, rates: 0.05}, {name: ascent, rates: [0.05, 7]},")
+    plan = plan_run(parse_recipe(text, "recipe"), tmp_path)
+    assert [one.models for one in plan.own_trainings.values()] == [1, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("{name: ascent, rates: []}", "methods[1].rates: lists nothing"),
+        ("{name: ascent, training: {epochs: 1, learning_rte: 1}}", "did you mean 'learning_rate'?"),
+        ("{name: ascent, training: {epochs: 1}}", "methods[1].training.learning_rate is missing"),
+        ("{name: ascent, rats: 1, training: 2}", "2 mistakes:"),
+        ("{name: ascent, rates: 1}, {name: ascent, rates: [1.0]}", "methods: lists a value twice"),
+    ],
+)
+def test_mistakes_in_hyper_parameters_are_named(text, written, says):
+    with pytest.raises(RecipeError, match=re.escape(says)):
+        parse_recipe(text.replace("ascent, perturbation", written), "recipe")
+
+
+def test_a_method_below_the_floor_is_not_what_stands_for_the_run(text, tmp_path):
+    text = text.replace("ascent, perturbation", "{name: ascent, rates: [50, 100]}")
+    results = run(parse_recipe(text, "recipe"), text, tmp_path, Reporter(quiet=True))
+    row = results.rows[2]
+    assert row.validation.retain < results.retain_floor
+    assert row.validation.retain == max(point.retain for point in row.candidates)
+    assert any(f"nothing that was tried keeps it: {row.title}." in note for note in table(results).notes)
+    assert headline(results) is results.rows[-1]
 
 
 def test_a_method_is_compared_with_itself_with_other_hyper_parameters(text, finished, tmp_path):

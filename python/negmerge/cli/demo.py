@@ -24,7 +24,7 @@ def demo(
 
     Trains a small convolutional network on the 1,797 scanned digits that come with scikit-learn, fine-tunes
     it 16 times on one digit, merges these checkpoints, and compares NegMerge with the uniform mean, the best
-    single task vector and a network that was trained without the digit. Downloads nothing.
+    single task vector, other merges and a network that was trained without the digit. Downloads nothing.
     """
     from ..recipe_file import embedded_recipe
 

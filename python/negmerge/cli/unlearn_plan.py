@@ -17,7 +17,7 @@ def describe(plan: RunPlan) -> str:
     rows += [("model", plan.model if plan.pretrained is None else f"{plan.model}, {plan.pretrained}")]
     rows += [("base", "the pretrained weights" if plan.base is None else _training(plan.base, "training"))]
     rows += [("pool", _training(plan.pool, "fine-tuning") + (", merged online" if plan.online else ""))]
-    rows += [(title, _training(own, "training")) for title, own in plan.own_trainings.items()]
+    rows += [(method, _training(own, "training")) for method, own in plan.own_trainings.items()]
     least = f"of at least {text.count(plan.points, 'coefficient')} each" if plan.searches else ""
     rows += [
         ("methods", ", ".join(plan.methods)),

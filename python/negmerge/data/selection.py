@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import recipe
 from ..errors import DataError
 from ..registry import suggestion
+from .divided import DataSet
 from .image_set import ImageSet
 from .splits import Splits
 
@@ -43,13 +44,16 @@ class Selection:
     description: str
 
 
-def select(forget: recipe.Forget, images: ImageSet, splits: Splits, seed: int) -> Selection:
+def select(
+    forget: recipe.Forget, images: ImageSet, splits: Splits, seed: int, *, label: str | None = None
+) -> Selection:
     """Divide every split as the recipe says, whose index file was read before.
 
-    seed: of a random fraction, unless the protocol of the splits has a rule of its own. Raises
-    :class:`~negmerge.errors.DataError` for a class that does not exist, an image that is not in the
-    training split, or a choice that leaves nothing to forget or to retain.
+    label: what the images are called, if not by their name. seed: of a random fraction, unless the protocol
+    of the splits has a rule of its own. Raises :class:`~negmerge.errors.DataError` for a class that does not
+    exist, an image that is not in the training split, or a choice that leaves nothing to forget or to retain.
     """
+    images = replace(images, name=label or images.name)
     if forget.classes is not None:
         return _classes(forget.classes, images, splits)
     if forget.fraction is not None:
@@ -62,17 +66,16 @@ def select(forget: recipe.Forget, images: ImageSet, splits: Splits, seed: int) -
     return _examples(np.sort(chosen), images, splits, description)
 
 
-def require_other_data(forget: ImageSet, retain: Sequence[ImageSet]) -> None:
+def require_other_data(forget: DataSet, retain: Sequence[DataSet]) -> None:
     """Raise :class:`~negmerge.errors.DataError` if the data set to forget is also one to retain.
 
     Where whole data sets are forgotten and retained, they are compared by their images, not by their names;
     images in files by the names and sizes of these.
     """
-    checksum = forget.sha256
     for other in retain:
-        if other.sha256 == checksum:
+        if other.images.sha256 == forget.images.sha256:
             raise DataError(
-                f"the forget set and the retain set are the same: {forget.name} and {other.name}",
+                f"the forget set and the retain set are the same: {forget.label} and {other.label}",
                 remedy="Retain another data set",
             )
 

@@ -47,6 +47,6 @@ SOURCE = InFiles(
             )
         ),
     ),
-    by_hand="Its server is gone: put cars_train.tgz, cars_test.tgz, car_devkit.tgz and "
-    "cars_test_annos_withlabels.mat into the data folder",
+    by_hand="Put cars_train.tgz, cars_test.tgz, car_devkit.tgz and "
+    "cars_test_annos_withlabels.mat, whose server is gone, into the data folder",
 )

@@ -40,4 +40,4 @@ def grow(context: Context, searched: Sequence[Searched]) -> Candidate | None:
     )
 
 
-METHOD = Method(TITLE, candidates, grow, keeps_zeros=True)
+METHOD = Method(TITLE, candidates, merges=None, grow=grow, keeps_zeros=True)

@@ -71,13 +71,15 @@ class Context:
     pool: its files are not there if ``online`` has what was merged of them. build_model: makes the
     architecture with its initial weights, the same every time. build_tuned: makes what takes the weights of
     members of the pool and of their merges, which is the base's Taylor expansion in a recipe that linearises.
-    training: how the base was trained, if it was. training_examples: the images of the training split to be
-    forgotten, or those to be retained, for each data set, with what makes logits of a model's answers.
-    training_key: content key of all that these follow from, and the base's training too. compute: where to
-    train. seed: the recipe's.
+    base_sha256: of the base's file, which has other bits under its key when it is trained again on a GPU: a
+    part of the keys of whatever begins from it; empty where there is no base yet. training: how the base was
+    trained, if it was. training_examples: the images of the training split to be forgotten, or those to be
+    retained, for each data set, with what makes logits of a model's answers. training_key: content key of
+    all that these follow from, and the base's training too. compute: where to train. seed: the recipe's.
     """
 
     base: Checkpoint
+    base_sha256: str
     pool: Sequence[Checkpoint]
     build_model: Callable[[], nn.Module]
     build_tuned: Callable[[], nn.Module]
@@ -119,7 +121,9 @@ class OwnTraining:
 class Candidate(ABC):
     """Unlearned models: a family with one model per coefficient, or, unscaled, a single one.
 
-    name: names its files. title: what it is, for people. key: content key of all that it is made from.
+    name: names its files; of no other candidate in a run, unless that is the same, with the same key, as that
+    of a method that shares it: what depends on a method's hyper-parameters has their name. title: what it is,
+    for people. key: content key of all that it is made from.
     scaled: whether there is a coefficient to search; otherwise the only one is 1.
     """
 
@@ -182,8 +186,12 @@ class Method:
 
     title: str
     candidates: Callable[[Context], Sequence[Candidate]]
+    merges: tuple[str, ...] | None
     grow: Callable[[Context, Sequence[Searched]], Candidate | None] = _no_more
-    merges: tuple[str, ...] | None = None
     keeps_zeros: bool = False
     options: type[Section] = Section
     configured: Callable[[str, str, Any], Method] | None = None
+
+    def __post_init__(self) -> None:
+        if self.options.model_fields and self.configured is None:
+            raise ValueError(f"{self.title} has hyper-parameters, and nothing that takes them")

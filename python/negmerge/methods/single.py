@@ -26,4 +26,4 @@ def candidates(context: Context) -> Sequence[Candidate]:
     ]
 
 
-METHOD = Method("Best task vector", candidates, keeps_zeros=True)
+METHOD = Method("Best task vector", candidates, merges=None, keeps_zeros=True)

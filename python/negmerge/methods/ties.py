@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..recipe import Section
+from ..recipe import Number, Section
 from .interface import Method
 from .merged import of_whole_pool
 
@@ -20,7 +20,7 @@ class Options(Section):
     whole model, as in the paper's own code, or each tensor.
     """
 
-    density: Annotated[float, Field(gt=0, le=1)] = 0.2
+    density: Annotated[Number, Field(gt=0, le=1)] = 0.2
     per: Literal["model", "tensor"] = "model"
 
 

@@ -10,7 +10,7 @@ from ..methods import METHODS
 #: sheet of the page has them too, as ``s1``, ``s2`` …
 COLOURS = (
     *("#7c4a2d", "#0b6fae", "#0a8462", "#b1477f", "#7a5cc0", "#8a7a10", "#3a8fb7", "#c2650a"),
-    *("#5b6770", "#b3261e", "#1f5c3a"),
+    *("#b3261e", "#1f5c3a", "#2b3a8c", "#c9a400", "#7d1050", "#009c9c"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,8 +82,8 @@ def _forget_against_retain(axes: Axes, results: Results, rows: list[Row], styles
             percent(forget), percent(retain), color=styles[row.method].colour, lw=1.4 + by * WIDER, alpha=0.8
         )
         _mark(axes, row, "o", styles[row.method])
-    single = [row for row in results.rows if len(row.curve) <= 1]
-    for row, marker in zip(single, _MARKERS, strict=False):
+    single = list(zip((row for row in results.rows if len(row.curve) <= 1), cycle(_MARKERS), strict=False))
+    for row, marker in single:
         _mark(axes, row, marker, _Style("black", 8))
     floor = _draw_floor(axes, results)
     axes.set_xlabel("forget accuracy (%)")
@@ -95,10 +96,7 @@ def _forget_against_retain(axes: Axes, results: Results, rows: list[Row], styles
     axes.set_ylim(100 - 200 * (1 - lowest) - 2, 100.5)
     handles = [
         *(Line2D([], [], color=styles[row.method].colour, marker="o", label=row.title) for row in rows),
-        *(
-            Line2D([], [], color="black", marker=marker, ls="", label=row.title)
-            for row, marker in zip(single, _MARKERS, strict=False)
-        ),
+        *(Line2D([], [], color="black", marker=marker, ls="", label=row.title) for row, marker in single),
         Line2D([], [], color=_GREY, marker="o", ls="", label="validation"),
         Line2D([], [], color=_GREY, marker="o", mfc="white", mew=1.8, ls="", label="test"),
         *floor,

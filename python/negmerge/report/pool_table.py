@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..results import Results
-from .cells import percent
+from .cells import ABSENT, percent
 from .grid import Grid
 
 
@@ -28,8 +28,7 @@ def pool_table(results: Results) -> Grid:
             f"{number:03d}",
             *(_value(member.hyperparameters[name]) for name in names),
             f"{member.loss:.4f}",
-            percent(member.validation.forget),
-            percent(member.validation.retain),
+            *(percent(getattr(member.validation, part, None)) for part in ("forget", "retain")),
             f"{member.seconds:.1f}",
             *((member.device,) if several else ()),
         )
@@ -49,6 +48,8 @@ def pool_table(results: Results) -> Grid:
         "Loss: of the last epoch on the forget set. Accuracies in % on validation: these models know the "
         "forget set best, and it is their task vectors that are negated."
     )
+    if any(member.validation is None for member in members):
+        notes.append(f"{ABSENT}: scored on other images, when its checkpoint was still there.")
     if not results.pool_kept:
         notes.append("Merged as they were finished; no checkpoint was kept.")
     return Grid(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..methods import REFERENCE
 from ..results import Results, Row
 from .cells import ABSENT, listed, mebibytes, percent
 from .grid import Grid
@@ -105,6 +106,13 @@ def _accuracy_notes(results: Results) -> list[str]:
         lines.append(
             "Forget: of the very training images to be forgotten, which coefficients were chosen by as well."
         )
+    if below := [row.title for row in results.rows if _below_floor(row, results)]:
+        lines.append(f"Below the floor, as nothing that was tried keeps it: {listed(below)}.")
+    lines += [
+        f"{row.title}: {', '.join(f'{name} {value}' for name, value in options.items())}."
+        for row in results.rows
+        if (options := results.options_of(row))
+    ]
     if any(row.at_limit for row in results.rows):
         lines.append("+: the search ended at the recipe's limit.")
     elements = next((row.elements for row in results.rows if row.kept is not None), None)
@@ -203,7 +211,12 @@ def best_on_test(results: Results) -> Row:
 
 
 def _searched(results: Results) -> list[Row]:
-    return [row for row in results.rows[1:] if row.coefficient is not None]
+    """Methods that forget, the reference apart, and retain on validation what the recipe asks for."""
+    return [row for row in results.rows[1:] if row.method != REFERENCE and not _below_floor(row, results)]
+
+
+def _below_floor(row: Row, results: Results) -> bool:
+    return results.retain_floor is not None and row.validation.retain < results.retain_floor
 
 
 def _ranked(results: Results) -> list[Row]:

@@ -223,7 +223,7 @@ def test_a_dry_run_tells_what_is_finished(invoke, recipe, finished):
     assert (done.returncode, done.stderr) == (0, "")
     plan = json.loads(done.stdout)
     assert [plan[name]["finished"] for name in ("base", "pool")] == [1, 3]
-    assert plan["own_trainings"]["Retrain"]["finished"] == 1
+    assert plan["own_trainings"]["retrain"]["finished"] == 1
     assert {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*")} == before
 
 

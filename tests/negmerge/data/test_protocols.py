@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from negmerge.data.divided import DataSet
 from negmerge.data.image_set import ImageSet, Official
 from negmerge.data.index_file import read_index_file
 from negmerge.data.selection import ForgetRetain, require_other_data, select
@@ -132,10 +133,17 @@ def test_forget_and_retain_set_have_nothing_in_common():
 
 
 def test_a_data_set_is_not_forgotten_and_retained():
-    images, other = image_set(20, 10), image_set(30, 10)
-    require_other_data(images, [other])
-    with pytest.raises(DataError, match="are the same: things and things"):
-        require_other_data(images, [other, image_set(20, 10)])
+    first, other, same = (
+        DataSet(label, images, split(images, Data(name="digits"), 0))
+        for label, images in (
+            ("mine", image_set(20, 10)),
+            ("other", image_set(30, 10)),
+            ("again", image_set(20, 10)),
+        )
+    )
+    require_other_data(first, [other])
+    with pytest.raises(DataError, match="are the same: mine and again"):
+        require_other_data(first, [other, same])
 
 
 def test_index_files(tmp_path):

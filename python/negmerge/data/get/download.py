@@ -28,7 +28,7 @@ def download(archive: Archive, folder: Path, listener: Listener) -> Path:
     :class:`~negmerge.errors.ChecksumError` or :class:`~negmerge_ext.errors.DiskSpaceError`.
     """
     target, unfinished = folder / archive.name, folder / f"{archive.name}.part"
-    problem: NegmergeError = FetchError("no server has it any more", path=archive.name)
+    problem: NegmergeError = FetchError("no server has it", path=archive.name)
     for url in archive.urls:
         try:
             _receive(url, archive, unfinished, listener)
