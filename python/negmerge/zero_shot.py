@@ -9,6 +9,7 @@ from .compute import Compute
 from .data.divided import DataSet
 from .data.examples import Examples
 from .data.prompts import prompts
+from .errors import RecipeError
 from .evaluate import outputs
 from .metrics.accuracy import accuracy
 from .models import MODELS
@@ -42,8 +43,13 @@ def zero_shot(
     """Accuracies on the validation and the test split of each data set, by its prompts.
 
     done: called after each. Raises :class:`~negmerge.errors.InputError` for a model or data that cannot be
-    had.
+    had, and for a model without weights.
     """
+    if not spec.brings_weights:
+        raise RecipeError(
+            f"{spec.name} would begin with random weights, which know nothing",
+            remedy="Name what it was trained to: pretrained (--pretrained)",
+        )
     clip: Clip = MODELS.get(spec.name)(spec, with_weights=True)
     tower = clip.image_tower()
     found = []

@@ -77,3 +77,10 @@ def test_what_is_unknown_is_named(invoke, arguments, says):
     done = invoke("zero-shot", *arguments)
     assert done.returncode == 3
     assert says in done.stderr
+
+
+def test_random_weights_are_refused(invoke):
+    done = invoke("zero-shot", "clip/vit", "digits")
+    assert done.returncode == 3
+    assert "clip/vit would begin with random weights" in done.stderr
+    assert "(--pretrained)" in done.stderr

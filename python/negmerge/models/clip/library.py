@@ -77,7 +77,7 @@ def _problems_told(spec: Model) -> Iterator[None]:
         ) from problem
     except (OSError, RuntimeError, ValueError, KeyError) as problem:
         raise RecipeError(
-            f"{spec.name} with weights {spec.pretrained!r} cannot be had: {problem}",
+            f"{spec.name} with weights {spec.pretrained!r} cannot be had: {str(problem).rstrip('.')}",
             remedy="Give a tag that open_clip can download, or a checkpoint, as model.pretrained",
         ) from problem
     finally:
