@@ -40,9 +40,9 @@ DEFAULT_MEMORY = 512 << 20
 FRAMES = 3
 
 #: A frame is to be long beside what happens once for each chunk (a plan, a write, an entry of the journal),
-#: and no longer: three of them count in every merge's memory. 4 MiB take 1.07 of the time, 8 take 1.03, 32 and
-#: 64 take 0.98. Those that models are gathered in hold all models' part: there (N = 4, 0.7 GB) 16 MiB take 1.54
-#: of the time, 32 take 1.15 and 128 take 1.06.
+#: and no longer: three of them count in every merge's memory. 4 MiB take 1.07 of the time, 8 take 1.03, 32
+#: and 64 take 0.98. Those that models are gathered in hold all models' part: there (N = 4, 0.7 GB) 16 MiB
+#: take 1.54 of the time, 32 take 1.15 and 128 take 1.06.
 _LARGEST_FRAME = 16 << 20
 _LARGEST_GATHERING_FRAME = 64 << 20
 #: Bytes that one chunk reads, so that progress is seen and an interrupt need not wait long: a quarter of a
