@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 
 from .checkpoint import load_weights, save_weights
-from .clip_base import clip_base
+from .clip_base import clip_base, clip_key
 from .console import Reporter
 from .from_scratch import trained_from_scratch
 from .keys import content_key, derived_seed
@@ -48,6 +48,12 @@ def make_base(task: Task, folder: RunFolder, reporter: Reporter) -> tuple[Checkp
             reporter=reporter,
         )
     return Checkpoint(artefact.file, key, seconds), task
+
+
+def base_in(task: Task, folder: RunFolder) -> Checkpoint:
+    """The base's place in the folder, and its key; whether it is there is another question."""
+    key = clip_key(task) if knows_text(task.recipe.model.name) else task.base_key
+    return Checkpoint(folder.base.file, key, 0.0)
 
 
 def base_row(task: Task, base: Checkpoint, folder: RunFolder) -> Row:

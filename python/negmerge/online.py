@@ -69,11 +69,12 @@ class _State:
         return cls(**{**plain, "members": [Member.from_dict(member) for member in plain["members"]]})
 
 
-def require_online(keys: Sequence[str], merges: Collection[str] | None, folder: RunFolder) -> None:
+def require_online(keys: Sequence[str], merges: Mapping[str, str] | None, folder: RunFolder) -> None:
     """Raise :class:`~negmerge.errors.RecipeError` if members of a pool were merged online and dropped, and
     going on would fine-tune them again, as they are to be kept now, or merged by another method too.
 
-    keys: of the pool's members. merges: the methods to merge them by; ``None``: they are to be kept.
+    keys: of the pool's members. merges: the methods to merge them by, and what they are called; ``None``:
+    they are to be kept.
     """
     if (state := _recorded(folder)) is None:
         return
@@ -82,9 +83,12 @@ def require_online(keys: Sequence[str], merges: Collection[str] | None, folder: 
         for number, (key, before) in enumerate(zip(keys, state.keys, strict=False))
         if key == before and folder.member(number).finished(key) is None
     ]
-    if not gone or (merges is not None and state.merges.keys() >= set(merges)):
+    if not gone or (merges is not None and state.merges.keys() >= merges.keys()):
         return
-    others = "" if merges is None else f", and not by {', '.join(sorted(set(merges) - state.merges.keys()))}"
+    others = ""
+    if merges is not None:
+        missing = [called for method, called in merges.items() if method not in state.merges]
+        others = f" by {', '.join(state.merges.values())}, and not by {', '.join(missing)}"
     raise RecipeError(
         f"{len(gone)} of {len(keys)} fine-tunings were merged online{others}, and their checkpoints not kept",
         path=folder.root,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from .base import base_row, make_base
+from .base import base_in, base_row, make_base
 from .claim import claim
 from .compute import Compute
 from .console import Reporter
@@ -106,12 +106,13 @@ def opened(
 
     Raises before anything is written if the recipe's data, the folder or the way is not usable.
     """
-    if way is not None and way.online:
-        merges_of(recipe.methods)
+    merges = merges_of(recipe.methods) if way is not None and way.online else None
     folder = RunFolder(root)
     with settings(Compute.of(recipe).device, recipe.threads):
         task = Task.prepare(recipe)
         with folder.locked():
+            if way is not None and folder.online.record.exists() and folder.base.file.exists():
+                require_online(member_keys(task, base_in(task, folder)), merges, folder)
             claim(folder, recipe, recipe_text, overwrite=overwrite)
             yield task, folder
 
@@ -135,9 +136,7 @@ def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned 
 
 
 def _pool(task: Task, base: Checkpoint, folder: RunFolder, reporter: Reporter, way: Way) -> Finetuned:
-    merges = merges_of(task.recipe.methods) if way.online else None
-    require_online(member_keys(task, base), merges, folder)
-    merging = None if merges is None else OnlineMerging(base, merges, folder)
+    merging = OnlineMerging(base, merges_of(task.recipe.methods), folder) if way.online else None
     devices = way.devices
     if devices is None:
         devices = all_devices() if task.recipe.device == "auto" else (str(task.compute.device),)

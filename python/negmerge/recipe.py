@@ -423,7 +423,9 @@ class ChosenMethod(Section):
 
 
 def _told_apart(methods: list[ChosenMethod]) -> list[ChosenMethod]:
-    _distinct([one.called for one in methods])
+    called = [one.called for one in methods]
+    if twice := sorted({name for name in called if called.count(name) > 1}):
+        raise ValueError(f"lists {', '.join(twice)} twice; a default that is spelt out changes nothing")
     return methods
 
 

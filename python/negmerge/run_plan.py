@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 from negmerge_ext.errors import DeviceError, NegmergeError
 
+from .base import base_in
 from .claim import require_claimable, require_free
-from .clip_base import clip_key, kept_clip
+from .clip_base import kept_clip
 from .compute import CPU, Compute
 from .data.divided import DataSet
 from .data.index_file import read_index_file
@@ -116,10 +117,10 @@ def plan_run(recipe: Recipe, root: Path, *, overwrite: bool = False, way: Way | 
     with _kept(problems):
         if root.is_dir():
             require_claimable(folder, recipe, overwrite=overwrite)
-    merges: Collection[str] | None = None
+    merges: Mapping[str, str] | None = None
     with _kept(problems):
         if way.online:
-            merges = ()
+            merges = {}
             merges = merges_of(recipe.methods)
     try:
         Compute.of(recipe)
@@ -276,8 +277,8 @@ class _Finished:
         # Keys take a checksum of all images: where no training is recorded none is asked for.
         if not folder.base.record.exists() and not (clip and task.recipe.training is not None):
             return cls()
-        key = clip_key(task) if clip else task.base_key
-        base = Checkpoint(folder.base.file, key, 0.0)
+        base = base_in(task, folder)
+        key = base.key
         kept = folder.base.finished(key) is not None or (clip and kept_clip(key).finished(key) is not None)
         there = base.path.exists()
         keys = member_keys(task, base) if there else []

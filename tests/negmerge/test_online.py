@@ -90,8 +90,9 @@ def test_some_of_the_methods_in_another_order_repeat_nothing(text, kept, tmp_pat
 def test_a_method_that_did_not_merge_a_dropped_pool_is_refused(text, tmp_path):
     run_text(text, tmp_path, way=ONLINE)
     more = text.replace(METHODS, f"{METHODS}, {{name: ties, density: 0.3}}")
-    with pytest.raises(RecipeError, match=r"3 of 3 .* not by ties:density=0.3,per=model, .* some of them"):
+    with pytest.raises(RecipeError, match=r"3 of 3 .* by uniform, ties, .* and not by ties-density-0.3, and"):
         run_text(more, tmp_path, overwrite=True, way=ONLINE)
+    assert (tmp_path / "recipe.yaml").read_text() == text, "the folder is still that of this recipe"
     with pytest.raises(RecipeError, match="3 of 3"):
         run_text(text.replace(METHODS, "magmax"), tmp_path, overwrite=True, way=ONLINE)
 

@@ -131,7 +131,7 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones(small_text):
         ("uniform, negmerge]", "'ties:density=0.1']", "stand beside the name: {name: ties, ...}"),
         ("uniform, negmerge]", "{name: tie, density: 1}]", "methods[2]: no method is called 'tie'"),
         ("uniform, negmerge]", "{density: 0.1}]", "methods[2]: a method is its name, or {name: "),
-        ("uniform, negmerge]", "ties, {name: ties, density: 0.2}]", "methods: lists a value twice"),
+        ("uniform, negmerge]", "ties, {name: ties, density: 0.2}]", "methods: lists ties twice; a default"),
         ("classes: [3]", "classes: []", "forget.classes: lists nothing"),
         ("classes: [3]", "classes: [3.5]", "3.5 is neither the name nor the number of a class"),
         (
