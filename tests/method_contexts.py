@@ -40,7 +40,6 @@ def noise(count: int) -> Examples:
 def context_in(folder: Path, base: Checkpoint, pool: Sequence[Checkpoint] = ()) -> Context:
     return Context(
         base=base,
-        base_sha256="base bits",
         pool=pool,
         build_model=build,
         build_tuned=build,

@@ -121,7 +121,6 @@ def context_of(task: Task, folder: RunFolder, base: Checkpoint, pool: Finetuned 
     """What a run offers to its methods; pool: ``None`` for those that take nothing of it."""
     return Context(
         base=base,
-        base_sha256=base.sha256 if base.path.exists() else "",
         pool=() if pool is None else pool.checkpoints,
         build_model=task.build_model,
         build_tuned=partial(task.build_tuned, base.path),

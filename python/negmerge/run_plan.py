@@ -260,14 +260,13 @@ class _Finished:
     """How many trainings of each kind need not be repeated.
 
     Keys, of the members of the pool and as :class:`Context` has them, are there where it is worth asking for
-    them; base_sha256 if the base is.
+    them.
     """
 
     base: int = 0
     members: int = 0
     member_keys: Sequence[str] = ()
     base_key: str | None = None
-    base_sha256: str = ""
     training_key: str | None = None
 
     @classmethod
@@ -280,8 +279,7 @@ class _Finished:
         base = base_in(task, folder)
         key = base.key
         kept = folder.base.finished(key) is not None or (clip and kept_clip(key).finished(key) is not None)
-        there = base.path.exists()
-        keys = member_keys(task, base) if there else []
+        keys = member_keys(task, base) if base.path.exists() else []
         dropped = 0 if merges is None else merged_online(keys, merges, folder)
         members = [folder.member(number).finished(key) for number, key in list(enumerate(keys))[dropped:]]
         return cls(
@@ -289,7 +287,6 @@ class _Finished:
             members=dropped + sum(facts is not None for facts in members),
             member_keys=keys,
             base_key=key,
-            base_sha256=base.sha256 if there else "",
             training_key=content_key(key, task.division_key),
         )
 
@@ -313,7 +310,6 @@ def _context(recipe: Recipe, folder: RunFolder, finished: _Finished) -> Context:
     ]
     return Context(
         base=Checkpoint(folder.base.file, finished.base_key or "base", 0.0),
-        base_sha256=finished.base_sha256,
         pool=pool,
         build_model=_not_now,
         build_tuned=_not_now,

@@ -71,15 +71,13 @@ class Context:
     pool: its files are not there if ``online`` has what was merged of them. build_model: makes the
     architecture with its initial weights, the same every time. build_tuned: makes what takes the weights of
     members of the pool and of their merges, which is the base's Taylor expansion in a recipe that linearises.
-    base_sha256: of the base's file, which has other bits under its key when it is trained again on a GPU: a
-    part of the keys of whatever begins from it; empty where there is no base yet. training: how the base was
-    trained, if it was. training_examples: the images of the training split to be forgotten, or those to be
-    retained, for each data set, with what makes logits of a model's answers. training_key: content key of
-    all that these follow from, and the base's training too. compute: where to train. seed: the recipe's.
+    training: how the base was trained, if it was. training_examples: the images of the training split to be
+    forgotten, or those to be retained, for each data set, with what makes logits of a model's answers.
+    training_key: content key of all that these follow from, and the base's training too. compute: where to
+    train. seed: the recipe's.
     """
 
     base: Checkpoint
-    base_sha256: str
     pool: Sequence[Checkpoint]
     build_model: Callable[[], nn.Module]
     build_tuned: Callable[[], nn.Module]
@@ -90,6 +88,13 @@ class Context:
     seed: int
     folder: RunFolder
     online: OnlinePool | None = None
+
+    @property
+    def base_sha256(self) -> str:
+        """Of the base's file, which has other bits under its key when it is trained again on a GPU: a part of
+        the keys of whatever begins from it. Empty where there is no base yet.
+        """
+        return self.base.sha256 if self.base.path.exists() else ""
 
 
 @dataclass(frozen=True, slots=True)
